@@ -1,0 +1,51 @@
+# Every target sets up .venv by itself; all it needs is Python 3.11 or newer with pip.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+RUN := .venv/.run-installed
+DEV := .venv/.dev-installed
+
+DEMO_REQUEST := Hello, I was charged twice for my invoice this month. My e-mail is ada.lindqvist@example.com. Can you give me the second payment back?
+
+.PHONY: demo test check lint types serve bench soak format clean
+
+demo: $(RUN)
+	@rm -rf .demo && mkdir .demo
+	@SWITCHBOARD_STORE=sqlite:///.demo/ SWITCHBOARD_DEMO=1 \
+		$(BIN)/switchboard ask --model offline "$(DEMO_REQUEST)"
+
+test: $(DEV)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak"
+
+check: lint types test
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+bench: $(DEV)
+	$(BIN)/python -m benchmarks
+
+soak: $(DEV)
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
+format: $(DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+$(RUN): .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[orchestrator]'
+	@touch $@
+
+$(DEV): .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(RUN)

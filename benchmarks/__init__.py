@@ -1,0 +1,1 @@
+"""Ratios against a bare twin, measured side by side in one run."""

@@ -1,0 +1,101 @@
+"""Handoffs between MCP servers: work crosses over without losing its context or happening twice.
+
+`Handoff` is the MCP extension. The names that need the `mcp` package or a database driver are loaded
+when they are first used, so that importing the library stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from handoff.checkpoints import Checkpoint, Checkpoints, Claim, checkpoint_key, current_fence
+from handoff.context import (
+    ContextLimits,
+    Contexts,
+    ConversationContext,
+    RecordedCall,
+    Summariser,
+)
+from handoff.envelope import (
+    HandoffEnvelope,
+    canonical_json,
+    check_fresh,
+    check_target,
+    parse_envelope,
+)
+from handoff.errors import (
+    ContentionError,
+    EnvelopeError,
+    StaleFenceError,
+    StoreError,
+    StoreMismatchError,
+    StoreUnavailableError,
+    StructuredError,
+    TokenConflictError,
+    VersionConflictError,
+)
+from handoff.hints import every_tool, only_repeatable
+from handoff.memory_contexts import MemoryContexts
+from handoff.meta import CUSTOMER_META, EXTENSION, SESSION_META
+from handoff.receipts import Receipt
+from handoff.resume import Timing
+from handoff.store import Store, update
+from handoff.store_checkpoints import StoreCheckpoints
+from handoff.stored_contexts import StoredContexts
+from handoff.stores import open_store
+
+if TYPE_CHECKING:
+    from handoff.extension import Handoff
+    from handoff.sqlite_store import SqliteStore
+
+_LOADED_ON_USE = {"Handoff": "handoff.extension", "SqliteStore": "handoff.sqlite_store"}
+
+__all__ = [
+    "CUSTOMER_META",
+    "Checkpoint",
+    "Checkpoints",
+    "Claim",
+    "ContentionError",
+    "ContextLimits",
+    "Contexts",
+    "ConversationContext",
+    "EXTENSION",
+    "EnvelopeError",
+    "Handoff",
+    "HandoffEnvelope",
+    "MemoryContexts",
+    "Receipt",
+    "RecordedCall",
+    "SESSION_META",
+    "SqliteStore",
+    "StaleFenceError",
+    "Store",
+    "StoreCheckpoints",
+    "StoreError",
+    "StoreMismatchError",
+    "StoreUnavailableError",
+    "StoredContexts",
+    "StructuredError",
+    "Summariser",
+    "Timing",
+    "TokenConflictError",
+    "VersionConflictError",
+    "canonical_json",
+    "check_fresh",
+    "check_target",
+    "checkpoint_key",
+    "current_fence",
+    "every_tool",
+    "only_repeatable",
+    "open_store",
+    "parse_envelope",
+    "update",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LOADED_ON_USE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(module), name)

@@ -1,0 +1,224 @@
+"""The handoff envelope: the wire contract that carries work from one server to another.
+
+Fields and rules are fixed; third parties write them. `docs/envelope.md` shows an example per schema
+version, and `docs/envelope.schema.json` is generated from this model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import pydantic_core
+import rfc8785
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+)
+
+from handoff.errors import EnvelopeError, JsonObject
+
+MAX_BYTES = 65_536
+"""Most bytes an envelope's canonical form may have."""
+
+DEFAULT_TTL_SECONDS = 300
+SKEW_SECONDS = 60
+"""How far a sender's clock may differ from the receiver's before a live envelope is refused."""
+
+MAX_DEPTH = 64
+"""Deepest nesting of `accumulated_context`; what nests deeper is not a set of distilled facts."""
+
+
+def _instant(moment: datetime) -> str:
+    """One spelling per instant, so that the zone a sender writes does not change the fingerprint."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Instant = Annotated[AwareDatetime, PlainSerializer(_instant, return_type=str, when_used="json")]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class HandoffEnvelope(BaseModel):
+    """Work on its way from `source_server` to `target_server`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    session_id: UUID
+    """Stable across the whole conversation."""
+    handoff_id: UUID
+    """Unique to this handoff."""
+    idempotency_token: Annotated[str, Field(min_length=1, max_length=255)]
+    """The receiver does the work of one token once."""
+    source_server: Name
+    target_server: Name
+    """The only server that may accept this envelope."""
+    next_tool_hint: Name | None = None
+    """The tool the receiver should run first."""
+    accumulated_context: dict[str, Any] = Field(default_factory=dict)
+    """Distilled facts, never a transcript. `arguments`, if present, holds the hinted tool's arguments."""
+    continuation_token: Annotated[str, Field(max_length=2048)] | None = None
+    """Where a pagination goes on; becomes the hinted tool's `cursor`."""
+    created_at: Instant
+    ttl_seconds: Annotated[int, Field(gt=0, le=31_536_000)] = DEFAULT_TTL_SECONDS
+    """How long the envelope may wait before its work begins."""
+    schema_version: Literal[1] = 1
+    summary_before_window: str | None = None
+    """The sender's compressed history."""
+    context_ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = None
+    """Opaque key of an oversized context in a store both sides share; never a URL."""
+    hops: tuple[Name, ...] = ()
+    """The agents this work has passed so far."""
+    signature: Annotated[str, Field(max_length=512)] | None = None
+    """HMAC-SHA256 over the canonical form, with its key id."""
+
+    @field_validator("accumulated_context")
+    @classmethod
+    def _arguments_are_an_object(cls, context: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(context.get("arguments", {}), dict):
+            raise ValueError("arguments must be an object")
+        return context
+
+    def canonical(self) -> bytes:
+        """RFC 8785 JSON with defaults filled in and without `signature`.
+
+        Raises: EnvelopeError for a number or text that canonical JSON cannot hold.
+        """
+        return canonical_json(
+            self.model_dump(mode="json", exclude={"signature"}), field="accumulated_context"
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical form, in hex: what this handoff asks, whoever spells it how."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    def expires_at(self) -> datetime:
+        return self.created_at + timedelta(seconds=self.ttl_seconds)
+
+    def arguments(self) -> JsonObject:
+        """The hinted tool's arguments, as far as the sender named them."""
+        return dict(self.accumulated_context.get("arguments", {}))
+
+
+def canonical_json(value: Any, *, field: str = "value") -> bytes:
+    """RFC 8785 bytes of a JSON value; integers beyond 2^53 - 1 and unpaired surrogates are refused.
+
+    Raises: EnvelopeError, naming `field`.
+    """
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as error:
+        raise _not_canonical(field) from error
+    except RecursionError as error:
+        raise _too_deep(field) from error
+
+
+def parse_envelope(value: Any, *, max_bytes: int = MAX_BYTES) -> HandoffEnvelope:
+    """Validate what a sender wrote; the message names the field and never its value.
+
+    Raises: EnvelopeError with code `malformed`, `not_canonical` or `oversize`.
+    """
+    if _depth_exceeds(value, MAX_DEPTH):
+        raise _too_deep("accumulated_context")
+    try:
+        envelope = HandoffEnvelope.model_validate_json(_as_json(value))
+    except ValidationError as error:
+        raise _malformed(error) from None
+    size = len(envelope.canonical())
+    if size > max_bytes:
+        raise EnvelopeError(
+            f"the envelope has {size:,} bytes, {max_bytes:,} are allowed",
+            code="oversize",
+            field="accumulated_context",
+            suggestion="distil the context to the facts the next step needs",
+        )
+    return envelope
+
+
+def check_target(envelope: HandoffEnvelope, server: str) -> None:
+    """Raises: EnvelopeError with code `wrong_target` unless the envelope is for `server`, to the letter."""
+    if envelope.target_server != server:
+        raise EnvelopeError(
+            f"this server is {server}; target_server names another one",
+            code="wrong_target",
+            field="target_server",
+            suggestion="deliver the envelope to the server that target_server names",
+        )
+
+
+def check_fresh(envelope: HandoffEnvelope, now: datetime, *, skew_seconds: float = SKEW_SECONDS) -> None:
+    """Raises: EnvelopeError with code `expired` or `from_the_future`, by the receiver's clock `now`."""
+    skew = timedelta(seconds=skew_seconds)
+    if now > envelope.expires_at() + skew:
+        raise EnvelopeError(
+            "the envelope's time to live is over",
+            code="expired",
+            field="ttl_seconds",
+            suggestion="prepare a new handoff if the work is still wanted",
+        )
+    if envelope.created_at > now + skew:
+        raise EnvelopeError(
+            "created_at lies in the future by more than the allowed clock difference",
+            code="from_the_future",
+            field="created_at",
+            suggestion="set the sender's clock",
+        )
+
+
+def _as_json(value: Any) -> bytes:
+    # By way of JSON text, so that strict validation reads a UUID or an instant as the text it is there.
+    try:
+        return pydantic_core.to_json(value)
+    except pydantic_core.PydanticSerializationError as error:
+        raise _not_canonical("envelope") from error
+
+
+def _malformed(error: ValidationError) -> EnvelopeError:
+    first = error.errors(include_input=False, include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"]) or "envelope"
+    unknown = first["type"] == "extra_forbidden"
+    return EnvelopeError(
+        f"{path}: {'unknown field' if unknown else first['msg']}",
+        code="malformed",
+        field=path,
+        suggestion="send the fields of the envelope's JSON Schema and no others",
+    )
+
+
+def _not_canonical(field: str) -> EnvelopeError:
+    return EnvelopeError(
+        f"{field} holds a number or text that JSON cannot carry exactly",
+        code="not_canonical",
+        field=field,
+        suggestion="send integers beyond 2^53 as strings and text as valid Unicode",
+    )
+
+
+def _too_deep(field: str) -> EnvelopeError:
+    return EnvelopeError(
+        f"{field} nests too deeply",
+        code="malformed",
+        field=field,
+        suggestion="send flat facts",
+    )
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    """Whether JSON nests deeper than `limit`, without recursing into it."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return False
+    return True

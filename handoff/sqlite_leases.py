@@ -1,0 +1,48 @@
+"""Leases as rows whose number only grows; each change is a unit of work."""
+
+from __future__ import annotations
+
+from handoff.sqlite_writer import Transaction, Unit
+from handoff.store import Lease
+
+HOLDER_SQL = "SELECT owner, number, expires_at FROM leases WHERE name = ?"
+HOLD_SQL = "INSERT OR REPLACE INTO leases(name, owner, number, expires_at) VALUES (?, ?, ?, ?)"
+RENEW_SQL = "UPDATE leases SET expires_at = ? WHERE name = ? AND owner = ? AND number = ?"
+RELEASE_SQL = """UPDATE leases SET owner = NULL, expires_at = 0
+    WHERE name = ? AND owner = ? AND number = ?"""
+
+
+def acquire(name: str, owner: str, seconds: float) -> Unit[Lease | None]:
+    """A unit that takes the lease, unless another owner holds it."""
+
+    def unit(work: Transaction) -> Lease | None:
+        holder, number, expires_at = work.execute(HOLDER_SQL, (name,)).fetchone() or (None, 0, 0.0)
+        if holder != owner:
+            if holder is not None and expires_at > work.now:
+                return None
+            number += 1
+        lease = Lease(name, owner, number, work.now + seconds)
+        work.execute(HOLD_SQL, (name, owner, number, lease.expires_at))
+        return lease
+
+    return unit
+
+
+def renew(lease: Lease, seconds: float) -> Unit[Lease | None]:
+    """A unit that extends the lease, unless it was taken or released."""
+
+    def unit(work: Transaction) -> Lease | None:
+        expires_at = work.now + seconds
+        changed = work.execute(RENEW_SQL, (expires_at, lease.name, lease.owner, lease.number)).rowcount
+        return Lease(lease.name, lease.owner, lease.number, expires_at) if changed else None
+
+    return unit
+
+
+def release(lease: Lease) -> Unit[None]:
+    """A unit that gives the lease up, if it is still held."""
+
+    def unit(work: Transaction) -> None:
+        work.execute(RELEASE_SQL, (lease.name, lease.owner, lease.number))
+
+    return unit

@@ -1,0 +1,349 @@
+"""The Store: one place where durability is right.
+
+Everything Switchboard keeps goes through one `commit`: versioned records with compare-and-swap,
+ordered indexes, text to search, insert-only entries, and at most one idempotency record, all of it
+or nothing. `SqliteStore` and the other implementations pass one contract suite
+(`tests/handoff/test_store_contract.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from handoff.errors import ContentionError, JsonObject, VersionConflictError
+
+ABSENT = 0
+"""As `expected`: the record must not exist yet."""
+
+
+def new_id(prefix: str) -> str:
+    """A prefixed id with 122 random bits, such as `tck_2f1c…`; safe in keys and in URLs."""
+    return f"{prefix}_{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored record. `version` starts at 1 and grows by one with each write."""
+
+    id: str
+    version: int
+    data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One place to find a record: the list `name` under `key`, ordered bytewise by `sort`, then by id."""
+
+    name: str
+    key: str
+    sort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a record. `expected` is its present version, `ABSENT`, or None for whatever it is.
+
+    `indexes` and `text` replace what the record had before. `text` maps to the searchable fields
+    `title` and `body`.
+    """
+
+    collection: str
+    id: str
+    data: JsonObject
+    expected: int | None = None
+    indexes: Sequence[Index] = ()
+    text: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a record with its index rows and text; an absent one is fine unless `expected` says not."""
+
+    collection: str
+    id: str
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Let the commit through only while the record has this version (`ABSENT`: does not exist)."""
+
+    collection: str
+    id: str
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Insert one entry into the stream `(stream, key)`; entries never change and are not in the log.
+
+    `seq` numbers from 1; None takes the next. A `seq` that is taken is a `VersionConflictError`.
+    """
+
+    stream: str
+    key: str
+    data: JsonObject
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """Drop a stream's entries up to and including `through`; None drops the stream with its counter."""
+
+    stream: str
+    key: str
+    through: int | None = None
+
+
+Write = Put | Delete | Check | Append | Trim
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An idempotency record: `result` was the outcome of the work that `fingerprint` describes.
+
+    `keep_seconds` is how long it must be kept after the commit.
+    """
+
+    key: str
+    fingerprint: str
+    result: JsonObject
+    keep_seconds: int = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Proof of a lease: a commit that carries it is refused once somebody else holds the lease."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on `name` until `expires_at` (Unix seconds by the store's clock)."""
+
+    name: str
+    owner: str
+    number: int
+    expires_at: float
+
+    @property
+    def fence(self) -> Fence:
+        return Fence(self.name, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The commit is durable. `versions` and `seqs` follow the order of the puts and of the appends."""
+
+    versions: tuple[int, ...] = ()
+    seqs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The token was known: nothing was written. Compare `fingerprint` before trusting `result`."""
+
+    fingerprint: str
+    result: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    seq: int
+    at: float
+    data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHead:
+    """A stream's newest entry: its number and when it came (Unix seconds)."""
+
+    key: str
+    last_seq: int
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One record's change: who wrote which version under which token. `position` only grows."""
+
+    position: int
+    id: str
+    version: int
+    actor: str
+    token: str | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records in index order. `cursor` continues after the last one; `more` counts what is left."""
+
+    records: tuple[Record, ...]
+    cursor: str | None = None
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A search result, best first; a higher `score` is better. `excerpt` marks matches with `[` and `]`."""
+
+    id: str
+    score: float
+    excerpt: str
+
+
+@dataclass(slots=True)
+class Locks:
+    """Per-record locks of one process: a fairness aid in front of the compare-and-swap, not a guarantee."""
+
+    _held: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def of(self, collection: str, id: str) -> asyncio.Lock:
+        return self._held.setdefault((collection, id), asyncio.Lock())
+
+
+class Store(Protocol):
+    """Durable state. Every method raises `StoreUnavailableError` when the store cannot answer."""
+
+    locks: Locks
+
+    async def commit(
+        self,
+        writes: Sequence[Write],
+        *,
+        token: Token | None = None,
+        fence: Fence | None = None,
+        actor: str = "",
+    ) -> Committed | Replayed:
+        """Do all writes, durably, or none.
+
+        A known `token` answers `Replayed` and nothing is written, checked before all else.
+        Raises: StaleFenceError, VersionConflictError, StoreUnavailableError.
+        """
+        ...
+
+    async def get(self, collection: str, id: str) -> Record | None: ...
+
+    async def get_many(self, collection: str, ids: Sequence[str]) -> list[Record]:
+        """The records that exist, in the order asked."""
+        ...
+
+    async def find(
+        self,
+        collection: str,
+        index: str,
+        key: str,
+        *,
+        limit: int = 10,
+        cursor: str | None = None,
+        descending: bool = False,
+    ) -> Page:
+        """A page of the index list. A malformed cursor is a `StructuredError` with code `invalid_cursor`."""
+        ...
+
+    async def count(self, collection: str, index: str, key: str) -> int: ...
+
+    async def search(
+        self,
+        collection: str,
+        match: str,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        within: tuple[str, str] | None = None,
+    ) -> list[Hit]:
+        """Full-text search, best first; `match` is an FTS5 expression, made by `servers._search` only.
+
+        `within` restricts to the records listed under that index name and key.
+        """
+        ...
+
+    async def token(self, key: str) -> Replayed | None:
+        """The idempotency record of a token, if it is known."""
+        ...
+
+    async def entries(self, stream: str, key: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        """Entries with `seq > after`, oldest first."""
+        ...
+
+    async def streams(self, stream: str, *, limit: int = 100) -> list[StreamHead]:
+        """Heads of the streams of that name, the longest untouched first."""
+        ...
+
+    async def count_streams(self, stream: str) -> int: ...
+
+    async def log(self, collection: str, *, after: int = 0, limit: int = 1000) -> list[LogEntry]:
+        """Changes of a collection with `position > after`, oldest first."""
+        ...
+
+    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
+        """Take the lease if it is free, expired, or already `owner`'s; None while another holds it.
+
+        Each time the holder changes `number` grows, so the former holder's fence is stale.
+        """
+        ...
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease | None:
+        """Extend a lease that nobody took meanwhile; None when it is lost."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease up, if it is still held. Its number stays, so numbers never repeat."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+async def update(
+    store: Store,
+    collection: str,
+    id: str,
+    transform: Callable[[Record | None], Put],
+    *,
+    attempts: int = 5,
+    actor: str = "",
+) -> int:
+    """Read, transform, write with compare-and-swap; returns the new version.
+
+    `transform` gets the record (None if absent) and may run several times, so it must not have
+    effects of its own. A lost compare-and-swap is retried with full-jitter backoff from 20 ms.
+
+    Raises: ContentionError (retryable) after `attempts` losses.
+    """
+
+    async def once() -> int:
+        record = await store.get(collection, id)
+        put = transform(record)
+        expected = record.version if record else ABSENT
+        write = Put(put.collection, put.id, put.data, expected, put.indexes, put.text)
+        done = await store.commit([write], actor=actor)
+        assert isinstance(done, Committed)  # no token was given, so nothing can be replayed
+        return done.versions[0]
+
+    lock = store.locks.of(collection, id)
+    try:
+        async with lock:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(VersionConflictError),
+                stop=stop_after_attempt(attempts),
+                wait=wait_random_exponential(multiplier=0.02, max=1.0),
+            ):
+                with attempt:
+                    return await once()
+    except RetryError as error:
+        raise ContentionError(
+            f"{collection} record is written by many at once; gave up after {attempts} tries",
+            suggestion="repeat the call a little later",
+        ) from error
+    raise AssertionError("unreachable: the retry loop returns or raises")

@@ -1,0 +1,54 @@
+"""Opening the Store that a URL names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from handoff.errors import StructuredError
+from handoff.store import Store
+
+SUPPORTED = "sqlite:///relative/file.db, sqlite:////absolute/file.db, or a directory ending in /"
+
+
+async def open_store(url: str, *, namespace: str) -> Store:
+    """Open the store at `url` for `namespace`, the server (or `orchestrator`) whose state it holds.
+
+    A path ending in `/` is a directory in which each namespace has a file of its own.
+    Raises: StructuredError with code `unsupported_store`; StoreMismatchError; StoreUnavailableError.
+    """
+    scheme, separator, rest = url.partition("://")
+    opener = _OPENERS.get(scheme)
+    if opener is None or not separator:
+        raise _unsupported()
+    return await opener(rest, namespace)
+
+
+async def _open_sqlite(rest: str, namespace: str) -> Store:
+    # Imported here, so that a process on another store does not load SQLite.
+    from handoff.sqlite_store import SqliteStore
+
+    return await SqliteStore.open(sqlite_path(rest, namespace), owner=namespace)
+
+
+def sqlite_path(rest: str, namespace: str) -> Path:
+    """The file that the part after `sqlite://` names; no host may stand there."""
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or not path or "\0" in path:
+        raise _unsupported()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", namespace):
+        raise StructuredError("a namespace is a plain name", code="invalid_value", field="namespace")
+    return Path(path) / f"{namespace}.db" if path.endswith("/") else Path(path)
+
+
+_OPENERS: dict[str, Callable[[str, str], Awaitable[Store]]] = {"sqlite": _open_sqlite}
+
+
+def _unsupported() -> StructuredError:
+    return StructuredError(
+        "the store URL has a form that is not supported",
+        code="unsupported_store",
+        field="store",
+        suggestion=f"use {SUPPORTED}",
+    )

@@ -1,0 +1,88 @@
+"""The desk: store, servers, model and loop put together, ready to take requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from handoff.stores import open_store
+
+from orchestrator.journal import Journal, OnStep
+from orchestrator.links import ServerLinks
+from orchestrator.models.protocol import Model, OnText
+from orchestrator.report import RunReport, report_of
+from orchestrator.runner import Runner
+from orchestrator.state import RunState
+from orchestrator.steps import Started
+from orchestrator.team import Team
+from orchestrator.tools import ToolBox
+
+NAMESPACE = "orchestrator"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """An open desk. Any number of requests may be handled at once."""
+
+    team: Team
+    runner: Runner
+    journal: Journal
+    links: ServerLinks
+    model_name: str
+
+    async def handle(self, started: Started) -> RunReport:
+        """Take a request to its end and report. Raises: StoreError when it cannot be written down."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        state = await self.runner.run(started)
+        children = await self._children(state)
+        return report_of(state, children, model=self.model_name, seconds=clock() - began)
+
+    async def _children(self, state: RunState) -> list[RunState]:
+        found: list[RunState] = []
+        for call in state.calls:
+            if call.child_run_id is not None:
+                child = await self.journal.load(call.child_run_id)
+                found += [child, *await self._children(child)]
+        return found
+
+
+@asynccontextmanager
+async def open_desk(
+    team: Team,
+    *,
+    model: Model,
+    model_name: str,
+    store_url: str,
+    on_step: OnStep | None = None,
+    on_text: OnText | None = None,
+) -> AsyncIterator[Desk]:
+    """Open the store, connect the servers, and make the model ready.
+
+    Servers started here keep their own files beside the orchestrator's (`servers_store`). The model is
+    closed with the desk. Raises: StoreError.
+    """
+    try:
+        store = await open_store(store_url, namespace=NAMESPACE)
+        try:
+            async with ServerLinks(
+                team.servers, env={"SWITCHBOARD_STORE": servers_store(store_url)}
+            ) as links:
+                journal = Journal(store, on_step=on_step)
+                runner = Runner(team, model, ToolBox(team, links), journal, on_text=on_text)
+                yield Desk(team, runner, journal, links, model_name.partition(":")[0])
+        finally:
+            await store.close()
+    finally:
+        await model.close()
+
+
+def servers_store(store_url: str) -> str:
+    """The store URL for servers started here: a directory, so that each keeps a file of its own."""
+    scheme, _, path = store_url.partition("sqlite:///")
+    if scheme or path.endswith("/"):
+        return store_url
+    return f"sqlite:///{Path(path).parent.as_posix()}/"

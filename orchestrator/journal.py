@@ -1,0 +1,138 @@
+"""The record of runs in the store: one insert per step, and a small head to find a run by."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from handoff.envelope import canonical_json
+from handoff.store import ABSENT, Append, Index, Put, Record, Store, Write
+from orchestrator.state import RunState
+from orchestrator.steps import STEP, Ended, HandoffDelivered, Pin, Started, Step
+
+RUNS = "runs"
+PINS = "pins"
+STEPS = "run-steps"
+
+OnStep = Callable[[str, Step], None]
+
+
+class UnknownRunError(Exception):
+    """No run has this id."""
+
+
+class Journal:
+    """Writes steps before anything depends on them, and folds them back into a state.
+
+    `on_step` is told of each step once it is durable, with the run's id.
+    """
+
+    def __init__(
+        self, store: Store, *, on_step: OnStep | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._on_step = on_step
+        self._clock = clock
+        self._order: dict[str, asyncio.Lock] = {}
+        self._pins: dict[str, Pin] = {}
+
+    async def start(self, started: Started) -> RunState:
+        """Make a run exist. A run id that exists already is loaded, not begun again."""
+        known = await self._store.get(RUNS, started.run_id)
+        if known is not None:
+            return await self.load(started.run_id)
+        state = RunState.of([started])
+        await self._store.commit(
+            [_step(started.run_id, 1, started), self._head(state, ABSENT)], actor="orchestrator"
+        )
+        self._tell(started.run_id, started)
+        return state
+
+    async def append(self, state: RunState, step: Step) -> None:
+        """Make `step` durable, then take it into `state`.
+
+        Steps of one run are numbered in the order they come; a number that is taken means that another
+        worker has the run: VersionConflictError.
+        """
+        # Shielded: a run whose time is up must not leave its state ahead of its record.
+        await asyncio.shield(self._append(state, step))
+
+    async def _append(self, state: RunState, step: Step) -> None:
+        run_id = state.started.run_id
+        async with self._order.setdefault(run_id, asyncio.Lock()):
+            writes: list[Write] = [_step(run_id, state.seq + 1, step)]
+            state.apply(step)
+            if isinstance(step, Ended | HandoffDelivered):
+                writes.append(self._head(state, None))
+            await self._store.commit(writes, actor="orchestrator")
+        if isinstance(step, Ended):
+            self._order.pop(run_id, None)
+        self._tell(run_id, step)
+
+    async def load(self, run_id: str) -> RunState:
+        """Raises: UnknownRunError."""
+        steps: list[Step] = []
+        last = 0
+        while entries := await self._store.entries(STEPS, run_id, after=last, limit=500):
+            steps += [STEP.validate_python(entry.data) for entry in entries]
+            last = entries[-1].seq
+        if not steps:
+            raise UnknownRunError(f"no run has the id {run_id}")
+        return RunState.of(steps)
+
+    async def keep_pin(self, pin: Pin) -> str:
+        """Store what an agent is, once, and return the id it is found by: a hash of its content."""
+        data = pin.model_dump(mode="json")
+        pin_id = hashlib.sha256(canonical_json(data, field="pin")).hexdigest()
+        if pin_id not in self._pins:
+            if await self._store.get(PINS, pin_id) is None:
+                await self._store.commit([Put(PINS, pin_id, data)], actor="orchestrator")
+            self._pins[pin_id] = pin
+        return pin_id
+
+    async def pin(self, pin_id: str) -> Pin:
+        """Raises: UnknownRunError when the store does not have it."""
+        if pin_id not in self._pins:
+            record = await self._store.get(PINS, pin_id)
+            if record is None:
+                raise UnknownRunError("the run's record of an agent is missing from the store")
+            self._pins[pin_id] = Pin.model_validate(record.data)
+        return self._pins[pin_id]
+
+    async def heads(self, *, limit: int = 20) -> list[Record]:
+        """The newest runs, as their heads tell."""
+        page = await self._store.find(RUNS, "all", "", limit=limit, descending=True)
+        return list(page.records)
+
+    def _head(self, state: RunState, expected: int | None) -> Put:
+        started = state.started
+        status = state.ended.status if state.ended else "running"
+        created = _sortable(started.created_at)
+        data = {
+            "run_id": started.run_id,
+            "session_id": started.session_id,
+            "customer_id": started.customer_id,
+            "parent_run_id": started.parent_run_id,
+            "status": status,
+            "agent": state.agent,
+            "seq": state.seq,
+            "created_at": started.created_at,
+            "updated_at": self._clock(),
+        }
+        lists = [("all", ""), ("status", status), ("session", started.session_id)]
+        return Put(RUNS, started.run_id, data, expected, [Index(name, key, created) for name, key in lists])
+
+    def _tell(self, run_id: str, step: Step) -> None:
+        if self._on_step is not None:
+            self._on_step(run_id, step)
+
+
+def _step(run_id: str, seq: int, step: Step) -> Append:
+    return Append(STEPS, run_id, step.model_dump(mode="json"), seq)
+
+
+def _sortable(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,102 @@
+"""Findings: which rules a sentence meets, and which of them win where they compete."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.models.offline.forms import has_form
+from orchestrator.models.offline.patterns import Pattern, Span, pattern
+from orchestrator.models.offline.sentences import Sentence
+from orchestrator.models.offline.stance import finds
+from orchestrator.models.offline.tables import table
+
+_COORDINATORS = frozenset(
+    [
+        "and",
+        "also",
+        "plus",
+        ",",
+        ";",
+        "+",
+        "&",
+        "but",
+        "besides",
+        "then",
+        "however",
+        "\u2013",
+        "\u2014",
+        "-",
+        "|",
+        ":",
+        "additionally",
+        "separately",
+    ]
+)
+_SUBORDINATORS = frozenset(
+    "because since cause when while which who if after before so until whenever as that although though once".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One piece of evidence: what kind of request, how strong, and where."""
+
+    kind: str
+    weight: float
+    sentence: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A line of the rule table."""
+
+    kind: str
+    weight: float
+    pattern: Pattern
+    forms: tuple[str, ...]
+
+
+def findings(sentence: Sentence, number: int) -> Iterator[Finding]:
+    """Everything the rule table sees in the sentence; what is only quoted counts for nothing."""
+    for rule in _rules():
+        for span in rule.pattern.spans(sentence):
+            quoted = sentence.quoted and all(at in sentence.quoted for at in range(*span))
+            if not quoted and all(has_form(form, sentence, span) for form in rule.forms):
+                yield Finding(rule.kind, rule.weight, number, span)
+
+
+def strongest(found: list[Finding], sentence: Sentence) -> list[Finding]:
+    """The findings that stand side by side: the strongest first, then those of matters apart from it."""
+    chosen: list[Finding] = []
+    for finding in sorted(found, key=lambda one: (-one.weight, one.span[0])):
+        same = [other for other in chosen if other.kind == finding.kind]
+        if not same and all(_apart(finding.span, other.span, sentence) for other in chosen):
+            chosen.append(finding)
+    return chosen
+
+
+def _apart(weaker: Span, stronger: Span, sentence: Sentence) -> bool:
+    """Whether two places of a sentence are two matters, and not one matter with its circumstances."""
+    if weaker[0] < stronger[1] and stronger[0] < weaker[1]:
+        return False
+    first, last = sorted([weaker, stronger])
+    between = sentence.words(first[1], last[0])
+    clause = sentence.clause_of(weaker[0])
+    opening = {token.text for token in sentence.tokens[clause.start : weaker[0] + 1][:2]}
+    announced = any(first[1] <= start < last[0] for start, _ in finds("announcing", sentence))
+    if _SUBORDINATORS & (opening | set(between)) and not announced:
+        return False
+    return announced or bool(_COORDINATORS & set(between))
+
+
+@functools.cache
+def _rules() -> tuple[Rule, ...]:
+    return tuple(
+        Rule(kind, float(weight), pattern(text), tuple(forms.split()))
+        for kind, lines in table("rules").items()
+        for line, weight in lines.items()
+        for text, _, forms in [line.partition(" if ")]
+    )

@@ -1,0 +1,44 @@
+"""The form of a sentence: a question, a request, a few words thrown down."""
+
+from __future__ import annotations
+
+from orchestrator.models.offline.patterns import Span
+from orchestrator.models.offline.sentences import Sentence
+
+_TERSE = 6
+_ASKING = frozenset(
+    "how what where when why which who is are am was were do does did can could will would have has had may should".split()
+)
+_IMPERATIVES = frozenset(
+    "refund change update send tell give help fix explain cancel set add remove show check put make stop get return"
+    " connect call transfer list resend forward replace correct let mail swap switch upgrade downgrade buy order move".split()
+)
+_OPENERS = frozenset("hi hello hey dear please pls and or so but sorry also , team there".split())
+
+
+def has_form(name: str, sentence: Sentence, span: Span) -> bool:
+    """Whether the sentence, or the clause of `span` in it, has the form called `name`."""
+    match name:
+        case "question":
+            return sentence.is_question or _first_word(sentence, span) in _ASKING
+        case "request":
+            return _is_request(sentence, span)
+        case "terse":
+            return sum(token.kind != "mark" for token in sentence.tokens) <= _TERSE
+        case _:
+            raise ValueError(f"no form is called {name}")
+
+
+def _is_request(sentence: Sentence, span: Span) -> bool:
+    return (
+        sentence.has("please")
+        or sentence.has("need")
+        or _first_word(sentence, span) in _IMPERATIVES | _ASKING
+    )
+
+
+def _first_word(sentence: Sentence, span: Span) -> str:
+    for position in sentence.clause_of(span[0]):
+        if sentence.tokens[position].text not in _OPENERS:
+            return sentence.tokens[position].text
+    return ""

@@ -1,0 +1,231 @@
+"""What a message asks for: its tasks, what must be refused in it, or that it is not understood."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from orchestrator.models.offline import stance
+from orchestrator.models.offline.changes import Change, find_changes
+from orchestrator.models.offline.evidence import Finding, findings, strongest
+from orchestrator.models.offline.extraction import amounts
+from orchestrator.models.offline.judgement import Message, judge
+from orchestrator.models.offline.letter import Letter, open_letter
+from orchestrator.models.offline.patterns import mark_concepts
+from orchestrator.models.offline.sentences import Sentence, split_sentences
+
+ENOUGH = 3.0
+"""The weight from which evidence is believed."""
+_CHANGE_WEIGHT = 4.7
+
+
+class Kind(StrEnum):
+    """What a task is about. The order is the order in which tasks are done."""
+
+    DUPLICATE_CHARGE = "duplicate_charge"
+    DUPLICATE_CHECK = "duplicate_check"
+    REFUND_REQUEST = "refund_request"
+    ACCOUNT_CHANGE = "account_change"
+    INVOICE_QUESTION = "invoice_question"
+    FAULT = "fault"
+    HOW_TO = "how_to"
+    CANCELLATION = "cancellation"
+    PLAN_CHANGE = "plan_change"
+    TICKET_STATUS = "ticket_status"
+    FEEDBACK = "feedback"
+    PERSON = "person"
+    REFUSE = "refuse"
+    IDENTITY = "identity"
+    THANKS = "thanks"
+    GREETING = "greeting"
+    UNCLEAR = "unclear"
+
+
+_SMALL_TALK = (Kind.IDENTITY, Kind.FEEDBACK, Kind.THANKS, Kind.GREETING)
+_OVERRULES: dict[Kind, tuple[Kind, ...]] = {
+    Kind.DUPLICATE_CHARGE: (Kind.DUPLICATE_CHECK, Kind.REFUND_REQUEST, Kind.INVOICE_QUESTION),
+    Kind.DUPLICATE_CHECK: (Kind.INVOICE_QUESTION, Kind.REFUND_REQUEST),
+    Kind.FAULT: (Kind.HOW_TO, Kind.TICKET_STATUS),
+    Kind.ACCOUNT_CHANGE: (Kind.HOW_TO, Kind.INVOICE_QUESTION),
+    Kind.REFUND_REQUEST: (Kind.INVOICE_QUESTION, Kind.HOW_TO),
+    Kind.CANCELLATION: (Kind.PLAN_CHANGE, Kind.INVOICE_QUESTION, Kind.HOW_TO),
+    Kind.PLAN_CHANGE: (Kind.HOW_TO,),
+    Kind.TICKET_STATUS: (Kind.HOW_TO,),
+    Kind.FEEDBACK: (Kind.HOW_TO, Kind.FAULT),
+}
+"""The second ones are part of the first one's story, unless they are announced as a further matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to do. `words` are the customer's: the sentences it was read from."""
+
+    kind: Kind
+    words: str
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A message as it was understood; `tasks` is never empty."""
+
+    letter: Letter
+    tasks: tuple[Task, ...]
+    refuses_part: bool = False
+    """Whether something else in the message is not served."""
+    wants_person_otherwise: bool = False
+    """`If you cannot do that, get me a person`."""
+
+
+@functools.lru_cache(maxsize=64)
+def read(text: str) -> Reading:
+    """Read a message. Nothing is looked up: the reading depends on the words alone."""
+    letter = open_letter(text)
+    message = Message([mark_concepts(sentence) for sentence in split_sentences(letter.body)])
+    found = _believed(message, letter)
+    otherwise = any(finding.kind == "person_otherwise" for finding in found)
+    injected = [finding for finding in found if finding.kind == "injection"]
+    found = [finding for finding in found if _stands(finding, injected)]
+    refused = bool(injected) or any(finding.kind == Kind.REFUSE for finding in found)
+    kinds = _consolidated(found, message)
+    if refused:
+        kinds = [kind for kind in kinds if kind not in (Kind.REFUSE, *_SMALL_TALK)] or [Kind.REFUSE]
+    tasks = [_task(kind, found, message, letter) for kind in kinds] or [Task(_leftover(message), letter.body)]
+    return Reading(letter, tuple(tasks), refused and Kind.REFUSE not in kinds, otherwise)
+
+
+def _believed(message: Message, letter: Letter) -> list[Finding]:
+    """The findings of all sentences that stand after judgement, strong enough and side by side."""
+    changes = [
+        Finding(Kind.ACCOUNT_CHANGE, _CHANGE_WEIGHT, number, span)
+        for number, span, _ in find_changes(message.sentences, letter.body)
+    ]
+    believed: list[Finding] = []
+    for number, sentence in enumerate(message.sentences):
+        judged = [
+            replace(finding, kind=kind)
+            for finding in findings(sentence, number)
+            if (kind := judge(finding, message)) is not None
+        ]
+        judged += [change for change in changes if change.sentence == number]
+        strong = [
+            finding
+            for finding in judged
+            if finding.weight >= ENOUGH or finding.kind in (Kind.THANKS, Kind.GREETING)
+        ]
+        believed += strongest(strong, sentence)
+    return believed + _amount_twice(message, believed)
+
+
+def _convinces(finding: Finding, message: Message) -> bool:
+    """Whether a finding is strong enough, with what the other sentences are about."""
+    if finding.kind in (Kind.THANKS, Kind.GREETING):
+        return True
+    topical = finding.kind in (Kind.HOW_TO, Kind.FAULT) and any(
+        sentence.has("feature") or sentence.has("hard_tech") or sentence.has("billing_topic")
+        for number, sentence in enumerate(message.sentences)
+        if number != finding.sentence
+    )
+    return finding.weight + topical >= ENOUGH
+
+
+def _amount_twice(message: Message, believed: list[Finding]) -> list[Finding]:
+    """A double charge told by its amounts: `48 EUR on Monday. And 48 EUR again on Tuesday!`"""
+    if any(finding.kind.startswith("duplicate") for finding in believed) or not message.claims:
+        return []
+    seen: dict[str, int] = {}
+    for number, sentence in enumerate(message.sentences):
+        for at, token in enumerate(sentence.tokens):
+            if token.kind != "money":
+                continue
+            repeated = seen.get(token.text)
+            told = sentence.has("again") or sentence.has("another") or sentence.has("sure_bank") or sentence.has("twice")
+            if repeated is not None and told:
+                finding = Finding(Kind.DUPLICATE_CHARGE, 4.2, number, (at, at + 1))
+                kind = judge(finding, message)
+                return [replace(finding, kind=kind)] if kind else []
+            seen[token.text] = number
+    return []
+
+
+def _stands(finding: Finding, injected: list[Finding]) -> bool:
+    """Whether a finding is the customer's own wish and not part of text that gives orders to a machine."""
+    if finding.kind in ("injection", "person_otherwise"):
+        return False
+    for order in injected:
+        if finding.sentence == order.sentence and finding.span[1] > order.span[0]:
+            return False
+        risky = finding.kind in (
+            Kind.REFUND_REQUEST,
+            Kind.ACCOUNT_CHANGE,
+            Kind.PLAN_CHANGE,
+            Kind.CANCELLATION,
+        )
+        if risky and finding.sentence > order.sentence:
+            return False
+    return True
+
+
+def _consolidated(found: list[Finding], message: Message) -> list[Kind]:
+    """The kinds that remain when circumstances and courtesies are taken off."""
+    kinds = {Kind(finding.kind) for finding in found}
+    if Kind.PERSON in kinds:
+        return [Kind.PERSON]
+    for kind, lesser in _OVERRULES.items():
+        if kind in kinds:
+            kinds -= {other for other in lesser if not _is_further(other, found, message)}
+    if kinds & {Kind.DUPLICATE_CHARGE, Kind.DUPLICATE_CHECK}:
+        kinds.discard(Kind.REFUND_REQUEST)
+    if len(kinds) > 1 and Kind.HOW_TO in kinds and not _has_topic(found, message):
+        kinds.discard(Kind.HOW_TO)
+    if kinds - set(_SMALL_TALK):
+        kinds -= set(_SMALL_TALK)
+    for small in _SMALL_TALK:
+        if small in kinds:
+            return [small]
+    return [kind for kind in Kind if kind in kinds]
+
+
+def _is_further(kind: Kind, found: list[Finding], message: Message) -> bool:
+    """Whether this kind is announced as a matter of its own: `Also, ...`."""
+    return any(
+        stance.adds_another(message.sentences[finding.sentence], finding.span[0])
+        for finding in found
+        if finding.kind == kind
+    )
+
+
+def _has_topic(found: list[Finding], message: Message) -> bool:
+    """Whether a how-to question is about the product, and not `how do I get this sorted`."""
+    for finding in found:
+        if finding.kind == Kind.HOW_TO:
+            sentence = message.sentences[finding.sentence]
+            clause = sentence.clause_of(finding.span[0])
+            for concept in ("feature", "tech", "billing_topic", "company_topic"):
+                if any(start in clause for start, _ in sentence.concepts.get(concept, ())):
+                    return True
+    return False
+
+
+def _task(kind: Kind, found: list[Finding], message: Message, letter: Letter) -> Task:
+    numbers = sorted({finding.sentence for finding in found if finding.kind == kind})
+    words = " ".join(_ended(message.sentences[number]) for number in numbers) or letter.body
+    changes: tuple[Change, ...] = ()
+    if kind is Kind.ACCOUNT_CHANGE:
+        changes = tuple(
+            change for number, _, change in find_changes(message.sentences, letter.body) if number in numbers
+        )
+    return Task(kind, words, changes)
+
+
+def _ended(sentence: Sentence) -> str:
+    return sentence.text + ("?" if sentence.is_question else ".")
+
+
+def _leftover(message: Message) -> Kind:
+    """What a message without a task is: abuse, anger, or not understood."""
+    if any(sentence.has("insult") for sentence in message.sentences):
+        return Kind.REFUSE
+    angry = sum(len(sentence.concepts.get("angry", ())) for sentence in message.sentences)
+    return Kind.PERSON if angry else Kind.UNCLEAR

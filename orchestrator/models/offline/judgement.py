@@ -1,0 +1,218 @@
+"""What a finding is worth once it is read in its sentence: it may stand, mean something milder, or fall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.models.offline import stance
+from orchestrator.models.offline.evidence import Finding
+from orchestrator.models.offline.forms import has_form
+from orchestrator.models.offline.patterns import Span, pattern
+from orchestrator.models.offline.sentences import Sentence
+from orchestrator.models.offline.tables import table
+
+
+@dataclass
+class Message:
+    """All sentences together, for what one sentence says about another."""
+
+    sentences: list[Sentence]
+
+    @cached_property
+    def is_settled(self) -> bool:
+        return stance.is_settled(self.sentences)
+
+    @cached_property
+    def claims(self) -> bool:
+        """Whether something is to be put right, wherever that is said."""
+        return not self.declines_refund and any(
+            stance.finds("claiming", sentence) for sentence in self.sentences
+        )
+
+    @cached_property
+    def declines_refund(self) -> bool:
+        return any(stance.finds("no_refund", sentence) for sentence in self.sentences)
+
+    @cached_property
+    def is_fine_again(self) -> bool:
+        elsewhere = set(table("stance")["other_things_fine"].split())
+        return any(
+            sentence.has("fine_again") and not elsewhere & set(sentence.words()) for sentence in self.sentences
+        )
+
+
+def judge(finding: Finding, message: Message) -> str | None:
+    """The kind that the finding stands for after all, or None."""
+    judgement = _JUDGEMENTS.get(finding.kind)
+    sentence = message.sentences[finding.sentence]
+    return judgement(sentence, finding.span, message) if judgement else finding.kind
+
+
+def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str | None:
+    milder = _not_doubled(sentence, span)
+    if milder is not None:
+        return milder or None
+    if stance.names_other_vendor(sentence, span) or stance.is_of_others(sentence, span):
+        return None
+    if _is_about_policy(sentence, span):
+        return "how_to"
+    if stance.is_denied(sentence, span):
+        return "duplicate_check" if sentence.is_question else None
+    if stance.is_imagined(sentence, span):
+        return "how_to" if has_form("question", sentence, span) else None
+    if message.is_settled:
+        return None
+    asked = stance.is_asked(sentence, span) and not message.claims
+    return "duplicate_check" if asked or message.declines_refund else "duplicate_charge"
+
+
+def _not_doubled(sentence: Sentence, span: Span) -> str | None:
+    """What is meant when the words for twice do not stand for a double charge: "" for nothing at all."""
+    for kind, cues in table("stance")["not_doubled"].items():
+        for cue in cues:
+            for start, end in pattern(cue).spans(sentence):
+                if start < span[1] and span[0] < end:
+                    asks = has_form("question", sentence, span)
+                    return "" if kind == "how_to" and not asks else kind.removeprefix("nothing")
+    return None
+
+
+def _is_about_policy(sentence: Sentence, span: Span) -> bool:
+    """`Do you charge twice`, `how are customers charged twice`: nobody's own account is meant."""
+    clause = sentence.clause_of(span[0])
+    words = sentence.words(clause.start, max(span[1], clause.stop))
+    own = {"i", "me", "we", "us", "my", "our", "mine"} & set(words)
+    asks = has_form("question", sentence, span) and (
+        stance.is_asked(sentence, span) or stance.is_wh_question(sentence, span[0])
+    )
+    return (
+        asks
+        and not own
+        and bool({"you", "customers", "people", "users", "halyard", "anyone", "one"} & set(words))
+        and "did" not in words
+        and "have" not in words
+    )
+
+
+def _fault(sentence: Sentence, span: Span, message: Message) -> str | None:
+    if message.is_fine_again and not stance.finds("still_open", sentence):
+        return None
+    if stance.is_imagined(sentence, span) and has_form("question", sentence, span):
+        return "how_to"
+    return "fault"
+
+
+def _how_to(sentence: Sentence, span: Span, message: Message) -> str | None:
+    if message.is_fine_again and not has_form("question", sentence, span):
+        return None
+    return "how_to"
+
+
+def _invoice_question(sentence: Sentence, span: Span, message: Message) -> str | None:
+    if (message.is_settled or message.is_fine_again) and not has_form("question", sentence, span):
+        return None
+    if stance.is_imagined(sentence, span) and not sentence.has("please"):
+        return "how_to" if has_form("question", sentence, span) else None
+    return "invoice_question"
+
+
+def _person(sentence: Sentence, span: Span, message: Message) -> str | None:
+    words = set(sentence.words(*span))
+    averse = sentence.has("bot") and {"not", "no", "stop", "without", "than", "instead", "enough"} & set(
+        sentence.words()
+    )
+    if stance.is_denied(sentence, span) and not averse:
+        return None
+    if stance.finds("only_if_you_fail", sentence):
+        return "person_otherwise"
+    if stance.finds("not_for_a_person", sentence) or (
+        stance.is_imagined(sentence, span) and not sentence.has("please")
+    ):
+        return None
+    talks = sentence.has("sure_talk") or sentence.has("call_me")
+    if stance.finds("people_of_the_product", sentence) and not talks:
+        return None
+    told = bool({"talked", "spoke", "spoken", "chatted", "called", "discussed"} & words)
+    return None if told and not has_form("request", sentence, span) else "person"
+
+
+def _refuse(sentence: Sentence, span: Span, message: Message) -> str | None:
+    harmless = stance.finds("harmless", sentence)
+    return None if harmless else "refuse"
+
+
+def _injection(sentence: Sentence, span: Span, message: Message) -> str | None:
+    clause = sentence.clause_of(span[0])
+    before = sentence.words(clause.start, span[0])
+    tech = {"app", "client", "sync", "it", "halyard", "program", "software", "computer", "windows"}
+    asks_how = "how" in before and not sentence.has("injection")
+    if asks_how or tech & set(before[-3:]) or {"i", "we"} & set(before[-2:]):
+        return None
+    return "injection"
+
+
+def _cancellation(sentence: Sentence, span: Span, message: Message) -> str | None:
+    if stance.is_denied(sentence, span) or _told_past(sentence, span):
+        return None
+    asks = (
+        stance.is_wh_question(sentence, span[0])
+        or stance.is_imagined(sentence, span)
+        or sentence.has("sure_how")
+    )
+    if asks and not (sentence.has("please") and not sentence.has("sure_how")):
+        return "how_to"
+    return "how_to" if stance.is_asked(sentence, span) and not sentence.has("please") else "cancellation"
+
+
+def _plan_change(sentence: Sentence, span: Span, message: Message) -> str | None:
+    if (
+        stance.is_denied(sentence, span)
+        or _told_past(sentence, span)
+        or not has_form("request", sentence, span)
+    ):
+        return None
+    asks = stance.is_asked(sentence, span) or stance.is_wh_question(sentence, span[0])
+    if (
+        sentence.has("sure_how")
+        or stance.is_imagined(sentence, span)
+        or (asks and not sentence.has("please"))
+    ):
+        return "how_to"
+    return "plan_change"
+
+
+def _refund_request(sentence: Sentence, span: Span, message: Message) -> str | None:
+    if message.declines_refund or message.is_settled or stance.is_denied(sentence, span):
+        return None
+    if stance.is_imagined(sentence, span) and not sentence.has("please"):
+        return "how_to" if has_form("question", sentence, span) else None
+    policy = stance.is_wh_question(sentence, span[0]) or _is_about_policy(sentence, span)
+    return "how_to" if policy or sentence.has("sure_how") else "refund_request"
+
+
+def _feedback(sentence: Sentence, span: Span, message: Message) -> str | None:
+    return None if stance.is_wh_question(sentence, span[0]) else "feedback"
+
+
+def _told_past(sentence: Sentence, span: Span) -> bool:
+    """`I cancelled it last month`: done, not asked for."""
+    words = sentence.words(max(0, span[0] - 3), span[1])
+    verb = next((word for word in sentence.words(*span) if word.endswith("ed")), None)
+    return verb is not None and bool({"i", "we", "you", "they"} & set(words)) and not sentence.has("please")
+
+
+_JUDGEMENTS: dict[str, Callable[[Sentence, Span, Message], str | None]] = {
+    "duplicate_charge": _duplicate_charge,
+    "fault": _fault,
+    "how_to": _how_to,
+    "invoice_question": _invoice_question,
+    "person": _person,
+    "refuse": _refuse,
+    "injection": _injection,
+    "cancellation": _cancellation,
+    "plan_change": _plan_change,
+    "refund_request": _refund_request,
+    "feedback": _feedback,
+}

@@ -1,0 +1,170 @@
+"""How a statement is meant: asserted, denied, only imagined, settled long ago, or about somebody else."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+from orchestrator.models.offline.patterns import Span, pattern
+from orchestrator.models.offline.sentences import Sentence
+from orchestrator.models.offline.stems import stem
+from orchestrator.models.offline.tables import table
+
+_AUXILIARIES = frozenset(
+    "was were am are is have has had do does did will would can could should may might".split()
+)
+_SUBJECTS = frozenset(
+    "i we you it they he she my our the your this that there any anyone someone halyard".split()
+)
+_OPENERS = frozenset(
+    "hi hello hey dear please and or so but sorry well okay also , team there support halyard then".split()
+)
+_WH = frozenset("how what where when why which who whom whose".split())
+
+
+@functools.cache
+def _words(name: str) -> frozenset[str]:
+    return frozenset(table("stance")[name].split())
+
+
+def finds(name: str, sentence: Sentence) -> list[Span]:
+    """Where cues of the list `name` stand in the sentence."""
+    return [span for cue in table("stance")[name] for span in pattern(cue).spans(sentence)]
+
+
+def is_denied(sentence: Sentence, span: Span) -> bool:
+    """Whether a `not` reaches what is said in `span`: `I was not charged`, but not `why was I not told`."""
+    tokens = sentence.tokens
+    complaints = finds("complaining", sentence)
+    first = sentence.clause_of(span[0]).start
+    for position in range(span[0] - 1, first - 1, -1):
+        word = tokens[position].text
+        if word in _words("negators"):
+            return not any(start <= position < end for start, end in complaints)
+        if word not in _words("transparent") and not word.endswith("ly"):
+            return False
+    return False
+
+
+def is_imagined(sentence: Sentence, span: Span) -> bool:
+    """Whether `span` only might happen: after `if`, in a `will I be ...`, as a precaution."""
+    return is_conditional(sentence, span) or _is_modal(sentence, span)
+
+
+def is_conditional(sentence: Sentence, span: Span) -> bool:
+    """Whether `span` is part of a condition or of a `what happens if`."""
+    if any(cue[0] <= span[0] for cue in finds("hypothetical", sentence)):
+        return True
+    for position in range(span[0] - 1, -1, -1):
+        if sentence.tokens[position].text in _words("if_words") and not is_checked(sentence, position):
+            return not _ends_before(sentence, position, span[0])
+    return False
+
+
+def _is_modal(sentence: Sentence, span: Span) -> bool:
+    for position in range(span[0] - 1, -1, -1):
+        word = sentence.tokens[position].text
+        if word in _words("modals") and _reaches(sentence, position, span[0]):
+            # "might have been" is a cautious way to say that it did happen.
+            return "have" not in sentence.words(position, span[0])
+    return False
+
+
+def is_checked(sentence: Sentence, position: int) -> bool:
+    """Whether the `if` at `position` asks for a check: `see if`, `check whether`."""
+    before = sentence.tokens[max(0, position - 4) : position]
+    return any(token.stem in {stem(word) for word in _words("checking")} for token in before)
+
+
+def is_asked(sentence: Sentence, span: Span) -> bool:
+    """Whether `span` is in a yes-or-no question, direct or after `check whether`."""
+    tokens = sentence.tokens
+    for position in range(span[0]):
+        if tokens[position].text in ("if", "whether") and is_checked(sentence, position):
+            return True
+    clause = sentence.clause_of(span[0])
+    words = [tokens[at].text for at in clause if tokens[at].text not in _OPENERS]
+    begins = bool(words) and words[0] in _AUXILIARIES and (len(words) < 2 or words[1] in _SUBJECTS)
+    tag = sentence.is_question and sentence.tokens[-1].text in ("i", "we") and is_denied(sentence, span)
+    return begins or tag
+
+
+def is_wh_question(sentence: Sentence, position: int) -> bool:
+    """Whether the clause at `position` begins with a question word."""
+    words = [sentence.tokens[at].text for at in sentence.clause_of(position)]
+    leading = [word for word in words if word not in _OPENERS][:2]
+    return bool(set(leading[:1]) & _WH)
+
+
+def is_settled(sentences: Iterable[Sentence]) -> bool:
+    """Whether the message tells of something that was put right, and not of a wish to have it put right."""
+    settled = False
+    for sentence in sentences:
+        if finds("still_open", sentence):
+            return False
+        settled = settled or any(_is_report(sentence, span) for span in finds("resolved", sentence))
+    return settled
+
+
+def _is_report(sentence: Sentence, span: Span) -> bool:
+    """Whether `refunded` is told, not asked for: nothing wishful stands before it in its clause."""
+    clause = sentence.clause_of(span[0])
+    before = sentence.tokens[clause.start : span[0]]
+    wishes = {stem(word) for word in table("stance")["not_resolved"]}
+    surfaces = " ".join(sentence.words(*span))
+    if any(token.stem in wishes or token.text in ("let", "'s") for token in before):
+        return False
+    told = any(token.text in _words("resolved_agents") for token in (*before, *sentence.tokens[slice(*span)]))
+    past = any(
+        word.endswith(("ed", "back", "t")) or word in ("got", "gone", "was", "were", "been")
+        for word in surfaces.split()
+    )
+    return (
+        past
+        and not sentence.is_question
+        and (
+            told
+            or "already" in surfaces
+            or "i" in sentence.words(clause.start, span[1])
+            or "was" in surfaces
+            or "been" in surfaces
+            or "mistake" in surfaces
+        )
+    )
+
+
+def is_of_others(sentence: Sentence, span: Span) -> bool:
+    """Whether somebody else is the one `span` is about, with no `me` or `my` nearer to it."""
+    clause = sentence.clause_of(span[0])
+    first = min(clause.start, span[0])
+    others = [end for start, end in finds("third_subject", sentence) if first <= start < span[1]]
+    if not others:
+        return False
+    nearest = max(others)
+    own = {"i", "we", "me", "us", "our", "mine"}
+    after = sentence.words(nearest, span[1])
+    return not own & set(after) and not ("my" in after)
+
+
+def names_other_vendor(sentence: Sentence, span: Span) -> bool:
+    """Whether the one who charges, in the clause of `span`, is another company."""
+    clause = sentence.clause_of(span[0])
+    return any(start in clause for start, _ in sentence.concepts.get("other_vendor", ())) and not any(
+        token.text in ("you", "halyard", "your") for token in (sentence.tokens[at] for at in clause)
+    )
+
+
+def adds_another(sentence: Sentence, position: int) -> bool:
+    """Whether what stands at `position` is announced as a further matter."""
+    return any(start <= position for start, _ in finds("adding", sentence))
+
+
+def _reaches(sentence: Sentence, modal: int, target: int) -> bool:
+    between = sentence.words(modal + 1, target)
+    return all(word in _words("modal_reach") or word.endswith("ly") for word in between)
+
+
+def _ends_before(sentence: Sentence, condition: int, target: int) -> bool:
+    """`If you look at my account, you will see that I was charged`: the comma ends the condition."""
+    words = sentence.words(condition, target)
+    return "," in words and sentence.tokens[condition + 1].text in ("you", "possible", "not")

@@ -1,0 +1,17 @@
+"""The tables the rules stand on: readable TOML files beside this one, read when first needed."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).with_name("vocabulary")
+
+
+@functools.cache
+def table(name: str) -> dict[str, Any]:
+    """The table file called `name`."""
+    with (_FOLDER / f"{name}.toml").open("rb") as file:
+        return tomllib.load(file)

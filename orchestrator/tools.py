@@ -1,0 +1,213 @@
+"""Tools as agents have them: the allow-list, the token, the customer, the deadline, and the retry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from orchestrator.calls import CallOutcome, ServerUnavailableError, failed, not_done
+from orchestrator.connection import RECEIVE_HANDOFF, TOKEN, ToolDefinition
+from orchestrator.links import ServerLinks
+from orchestrator.models.protocol import JsonObject
+from orchestrator.retry import retried
+from orchestrator.schemas import schema_for_model
+from orchestrator.team import Agent, Team
+
+SESSION_KEY = "dev.switchboard/session"
+CUSTOMER_KEY = "dev.switchboard/customer"
+
+SEPARATOR = "__"
+"""Between server and tool in the names models see; no server's name contains it."""
+
+DEFAULT_POLL_SECONDS = 0.5
+"""Until the next delivery of a handoff in work, when its receipt names no time."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutcome(CallOutcome):
+    """How a call ended, after all its attempts."""
+
+    server: str
+    tool: str
+    attempts: int
+    """Calls made; 0 when it was refused here."""
+    duration_seconds: float
+
+
+class ToolBox:
+    """Makes the tool calls of agents, and the orchestrator's own, through one path."""
+
+    def __init__(self, team: Team, links: ServerLinks) -> None:
+        self._team = team
+        self._links = links
+
+    async def definitions(self, agent: Agent) -> list[JsonObject]:
+        """The agent's tools for the Messages API, in the order of the team file.
+
+        Waits until the agent's servers have been reached, or not; what is missing is left out, and logged.
+        """
+        missing = await self.missing(agent)
+        for name, reason in missing.items():
+            logger.warning("agent %s goes without %s: %s", agent.name, name, reason)
+        return [_for_model(*self._listed(name)) for name in agent.tools if name not in missing]
+
+    async def missing(self, agent: Agent) -> dict[str, str]:
+        """Tools of the agent's list that cannot be had now, as `server.tool`, and why."""
+        unavailable = await self._links.unavailable(agent.servers())
+        reasons: dict[str, str] = {}
+        for name in agent.tools:
+            server, tool = name.split(".", 1)
+            if tool in self._links.tools(server):
+                continue
+            down = unavailable.get(server)
+            reasons[name] = down.message if down else f"{server} does not offer it"
+        return reasons
+
+    async def call(
+        self,
+        agent: Agent,
+        name: str,
+        arguments: JsonObject,
+        *,
+        token: str,
+        customer_id: str | None,
+        session_id: str,
+        deadline: float,
+        attempts: int | None = None,
+    ) -> ToolOutcome:
+        """Make an agent's call, by the name its model used. Never raises for a failed call.
+
+        `token` makes a write happen once however often it is sent; `deadline` is on the event loop's clock.
+        """
+        server, _, tool = name.partition(SEPARATOR)
+        if not agent.may_call(server, tool):
+            refused = failed(
+                "not_allowed",
+                f"agent {agent.name} may not call this tool",
+                suggestion="use a tool from your list, or hand over to an agent that has it",
+            )
+            return ToolOutcome(refused.ok, refused.content, server, tool, 0, 0.0)
+        return await self.system_call(
+            server,
+            tool,
+            arguments,
+            token=token,
+            customer_id=customer_id,
+            session_id=session_id,
+            deadline=deadline,
+            attempts=attempts,
+        )
+
+    async def system_call(
+        self,
+        server: str,
+        tool: str,
+        arguments: JsonObject,
+        *,
+        token: str,
+        customer_id: str | None,
+        session_id: str,
+        deadline: float,
+        attempts: int | None = None,
+    ) -> ToolOutcome:
+        """The orchestrator's own call, under no agent's allow-list; otherwise the same path."""
+        own = {key: value for key, value in arguments.items() if key != TOKEN}
+        meta = _meta(session_id, customer_id)
+
+        async def attempt() -> CallOutcome:
+            definition = await self._definition(server, tool, deadline)
+            if isinstance(definition, CallOutcome):
+                return definition
+            sent = {**own, TOKEN: token} if definition.takes_token else own
+            return await self._once(server, tool, sent, meta, deadline)
+
+        def again(outcome: CallOutcome) -> bool:
+            definition = self._links.tools(server).get(tool)
+            harmless = outcome.surely_not_done or (definition is not None and definition.repeatable)
+            return outcome.retryable and harmless
+
+        began = asyncio.get_running_loop().time()
+        most = attempts or self._team.limits.tool_attempts
+        outcome, made = await retried(attempt, again, attempts=most, deadline=deadline)
+        return self._finished(server, tool, outcome, made, began)
+
+    async def deliver(
+        self,
+        server: str,
+        envelope: JsonObject,
+        *,
+        customer_id: str | None,
+        session_id: str,
+        deadline: float,
+    ) -> ToolOutcome:
+        """Deliver an envelope until its receipt is final or the deadline comes; the content is the receipt.
+
+        Each delivery is the same to the letter, so the receiver does its work once, whatever gets lost.
+        """
+        meta = _meta(session_id, customer_id)
+        loop = asyncio.get_running_loop()
+        began, total = loop.time(), 0
+
+        async def attempt() -> CallOutcome:
+            return await self._once(server, RECEIVE_HANDOFF, {"envelope": envelope}, meta, deadline)
+
+        while True:
+            outcome, made = await retried(
+                attempt,
+                lambda outcome: outcome.retryable,
+                attempts=self._team.limits.tool_attempts,
+                deadline=deadline,
+            )
+            total += made
+            pause = outcome.content.get("retry_after_seconds") or DEFAULT_POLL_SECONDS
+            if outcome.content.get("status") != "processing" or loop.time() + pause >= deadline:
+                return self._finished(server, RECEIVE_HANDOFF, outcome, total, began)
+            await asyncio.sleep(pause)
+
+    async def _definition(self, server: str, tool: str, deadline: float) -> ToolDefinition | CallOutcome:
+        """What the server says of the tool; it is reached for that if it was not yet."""
+        definition = self._links.tools(server).get(tool)
+        if definition is not None:
+            return definition
+        try:
+            async with asyncio.timeout_at(deadline):
+                unavailable = await self._links.unavailable([server])
+        except TimeoutError:
+            return not_done(ServerUnavailableError(server, "it is not connected yet"))
+        if server in unavailable:
+            return not_done(unavailable[server])
+        return self._links.tools(server).get(tool) or failed(
+            "unknown_tool", f"{server} does not offer this tool", suggestion="do without it"
+        )
+
+    async def _once(
+        self, server: str, tool: str, arguments: JsonObject, meta: JsonObject, deadline: float
+    ) -> CallOutcome:
+        timeout = self._team.limits.tool_call_seconds
+        return await self._links.call(server, tool, arguments, meta=meta, timeout=timeout, deadline=deadline)
+
+    def _listed(self, name: str) -> tuple[str, ToolDefinition]:
+        server, tool = name.split(".", 1)
+        return server, self._links.tools(server)[tool]
+
+    def _finished(
+        self, server: str, tool: str, outcome: CallOutcome, attempts: int, began: float
+    ) -> ToolOutcome:
+        duration = asyncio.get_running_loop().time() - began
+        return ToolOutcome(outcome.ok, outcome.content, server, tool, attempts, duration)
+
+
+def _for_model(server: str, definition: ToolDefinition) -> JsonObject:
+    return {
+        "name": f"{server}{SEPARATOR}{definition.name}",
+        "description": definition.description,
+        "input_schema": schema_for_model(definition.input_schema, without=TOKEN),
+    }
+
+
+def _meta(session_id: str, customer_id: str | None) -> JsonObject:
+    customer = {} if customer_id is None else {CUSTOMER_KEY: customer_id}
+    return {SESSION_KEY: session_id, **customer}

@@ -1,0 +1,146 @@
+"""Serving many hosts over streamable HTTP: `/mcp`, and `/healthz` and `/readyz` for whoever keeps it up."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from handoff.errors import StructuredError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from handoff.store import Store
+    from servers._guard import GuardedServer
+
+logger = logging.getLogger(__name__)
+
+READY_SECONDS = 2.0
+"""How long the store may take to answer before the server says it is not ready."""
+SHUTDOWN_SECONDS = 8
+"""How long calls in work may still take after SIGTERM; containers are killed after ten."""
+
+
+class AddressError(StructuredError):
+    """The server cannot listen where it was told to."""
+
+    code = "address_refused"
+
+
+def http_app(server: GuardedServer) -> Starlette:
+    """The ASGI app. Stateless also for hosts of the older protocol era: any replica answers any call."""
+
+    async def readyz(_: Request) -> JSONResponse:
+        ready = await _answers(server.store)
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
+    server.custom_route("/healthz", methods=["GET"])(_healthz)
+    server.custom_route("/readyz", methods=["GET"])(readyz)
+    return server.streamable_http_app(stateless_http=True)
+
+
+async def serve_http(
+    server: GuardedServer, *, host: str, port: int, listening: Callable[[str], None] = lambda _: None
+) -> None:
+    """Serve until SIGTERM or SIGINT; calls in work are finished first. `listening` gets the URL.
+
+    Raises: AddressError when `host` is not loopback or the port is taken.
+    """
+    listener = open_listener(host, port)
+    try:
+        config = uvicorn.Config(
+            http_app(server),
+            http="h11",  # httptools does not trim header values, which the protocol demands
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+        listening(_url(listener))
+        await _Server(config).serve(sockets=[listener])
+    finally:
+        listener.close()
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A listening socket on a loopback address: without access tokens nobody else may reach the server.
+
+    Raises: AddressError
+    """
+    address = "127.0.0.1" if host == "localhost" else host
+    if not _is_loopback(address):
+        raise AddressError(
+            "HTTP is served on this machine only, because there are no access tokens",
+            field="--host",
+            suggestion="use --host 127.0.0.1",
+        )
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such port"
+        raise AddressError(
+            f"cannot listen on port {port}: {reason}", field="--port", suggestion="use another --port"
+        ) from error
+
+
+def _is_loopback(address: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(address).is_loopback
+    return False
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/mcp" if ":" in host else f"http://{host}:{port}/mcp"
+
+
+async def _healthz(_: Request) -> JSONResponse:
+    return JSONResponse({"ok": True})
+
+
+async def _answers(store: Store) -> bool:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await store.token("readyz")
+    except (StructuredError, TimeoutError) as error:
+        logger.warning("not ready: %s", type(error).__name__)
+        return False
+    return True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with an end that is graceful for MCP.
+
+    uvicorn raises the signal again once it is done, which would kill the process before it has closed
+    its store; and sse-starlette, which hooks uvicorn's signal handler, cuts every answer in work that
+    is sent as a stream.
+    """
+
+    def stop(self) -> None:
+        """Take no new calls and finish those in work; the second time, do not wait for them."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handled = (signal.SIGTERM, signal.SIGINT)
+        try:
+            with suppress(NotImplementedError):  # no signal handlers on this platform's loop
+                for each in handled:
+                    loop.add_signal_handler(each, self.stop)
+            yield
+        finally:
+            with suppress(NotImplementedError):
+                for each in handled:
+                    loop.remove_signal_handler(each)

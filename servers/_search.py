@@ -1,0 +1,111 @@
+"""Full-text search for people: their words in, the best records first, page by page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+
+from handoff.errors import StructuredError
+from handoff.store import Hit, Store
+from servers._query import MAX_CHARS, all_of, any_of, read_query
+from servers._vocabulary import PLAIN, Vocabulary
+
+__all__ = ["LOOK_AHEAD", "MAX_CHARS", "MAX_OFFSET", "SearchPage", "search"]
+
+MAX_OFFSET = 1_000
+"""How deep a search can be paged; whoever reads on should ask better."""
+
+LOOK_AHEAD = 20
+"""`more` counts up to this many hits beyond the page and then stops: counting all would rank all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """Part of the hits, best first."""
+
+    hits: tuple[Hit, ...]
+    next_cursor: str | None
+    more: int
+    """How many hits follow, counted up to `LOOK_AHEAD`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """Where a page starts: in the list of the hits with all words, or in that of the hits with any."""
+
+    any_word: bool
+    offset: int = 0
+
+
+async def search(
+    store: Store,
+    collection: str,
+    query: str,
+    *,
+    limit: int,
+    cursor: str | None,
+    within: tuple[str, str] | None = None,
+    vocabulary: Vocabulary = PLAIN,
+    any_word: bool = False,
+) -> SearchPage:
+    """The records that match `query`, best first.
+
+    Those that hold all its words; only where none does, those that hold any. With `any_word`, for
+    questions in whole sentences, those that hold any in the first place: holding all only ranks higher,
+    because one word that an answer happens not to use must not hide it.
+    `within` restricts to the records listed under that index name and key.
+
+    Raises: InvalidError naming `query` when it has no words; StructuredError `invalid_cursor`.
+    """
+    terms = read_query(query, vocabulary)
+    binding = _binding(collection, query, within)
+    start = _Position(any_word) if cursor is None else _read_cursor(cursor, binding)
+    wanted = limit + LOOK_AHEAD
+    match = any_of(terms) if start.any_word else all_of(terms)
+    hits = await store.search(collection, match, limit=wanted, offset=start.offset, within=within)
+    if not hits and cursor is None and not any_word and len(terms) > 1:
+        start = _Position(any_word=True)
+        hits = await store.search(collection, any_of(terms), limit=wanted, within=within)
+    return _page(hits, start, limit, binding)
+
+
+def _page(hits: list[Hit], start: _Position, limit: int, binding: str) -> SearchPage:
+    more, following = len(hits[limit:]), _Position(start.any_word, start.offset + limit)
+    if not more or following.offset > MAX_OFFSET:
+        return SearchPage(tuple(hits[:limit]), None, 0)
+    return SearchPage(tuple(hits[:limit]), _write_cursor(following, binding), more)
+
+
+def _binding(collection: str, query: str, within: tuple[str, str] | None) -> str:
+    """What a cursor belongs to: it would point anywhere in the hits of another search."""
+    parts = json.dumps([collection, query, within]).encode()
+    return hashlib.sha256(parts).hexdigest()[:16]
+
+
+def _write_cursor(position: _Position, binding: str) -> str:
+    text = json.dumps([int(position.any_word), position.offset, binding], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, binding: str) -> _Position:
+    try:
+        padded = cursor[:256] + "=" * (-len(cursor[:256]) % 4)
+        any_word, offset, bound = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise _invalid_cursor() from None
+    valid = any_word in (0, 1) and type(offset) is int and 0 <= offset <= MAX_OFFSET and bound == binding
+    if not valid:
+        raise _invalid_cursor()
+    return _Position(bool(any_word), offset)
+
+
+def _invalid_cursor() -> StructuredError:
+    return StructuredError(
+        "cursor does not belong to this search",
+        code="invalid_cursor",
+        field="cursor",
+        suggestion="repeat the search without cursor, with the same query from page to page",
+    )

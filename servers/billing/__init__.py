@@ -1,0 +1,1 @@
+"""Invoices, payments, refunds and the approvals they need: the billing server."""

@@ -1,0 +1,1 @@
+"""The knowledge-base server: the help articles, how they are found, and how they are written."""

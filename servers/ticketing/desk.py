@@ -1,0 +1,211 @@
+"""The desk where tickets are found, opened, worked on and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from handoff.store import ABSENT, Append, Store, Write, new_id
+from servers._access import Call
+from servers._changes import change
+from servers._records import Records, commit
+from servers._results import InvalidError, Page
+from servers._search import MAX_CHARS, search
+from servers._text import bare_words
+from servers._vocabulary import SUPPORT
+from servers.ticketing.tickets import (
+    Escalation,
+    NewTicket,
+    Status,
+    Ticket,
+    TicketChange,
+    indexes,
+    listed_under,
+    now,
+    text,
+)
+from servers.ticketing.views import (
+    COMMENTS_SHOWN,
+    EVENTS_SHOWN,
+    Comment,
+    CommentReceipt,
+    TicketDetail,
+    TicketEvent,
+    TicketState,
+    TicketSummary,
+    detail,
+    state,
+    summary,
+)
+
+TICKETS = "tickets"
+COMMENTS = "ticket_comments"
+EVENTS = "ticket_history"
+_WORDS_TRIED = 8
+"""How many words of a query are looked up as an id."""
+
+
+class Desk:
+    """All tickets of one store.
+
+    A call that is for one customer sees no other ticket: a foreign one answers like a missing one.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._records = Records(store, TICKETS, Ticket, noun="ticket", indexes=indexes, text=text)
+
+    async def find(
+        self,
+        call: Call,
+        query: str,
+        *,
+        customer_id: str | None,
+        status: Status | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page[TicketSummary]:
+        """Tickets by their words, best first; newest first when there are none. Raises: ForbiddenError."""
+        if customer_id is not None:
+            call.check_customer(customer_id)
+        customer_id = customer_id or call.customer_id
+        within = listed_under(customer_id, status)
+        query = query[:MAX_CHARS].strip()
+        if not query:
+            return await self._newest(within, limit, cursor)
+        if cursor is None and (named := await self._named(query, customer_id, status)):
+            return Page(items=[summary(ticket) for ticket in named[:limit]])
+        found = await search(
+            self._store,
+            TICKETS,
+            query,
+            limit=limit,
+            cursor=cursor,
+            within=None if within[0] == "all" else within,
+            vocabulary=SUPPORT,
+        )
+        tickets = await self._records.get_many([hit.id for hit in found.hits])
+        return Page(
+            items=[summary(ticket) for ticket in tickets], next_cursor=found.next_cursor, more=found.more
+        )
+
+    async def get(self, call: Call, ticket_id: str) -> TicketDetail:
+        """Raises: NotFoundError."""
+        ticket, version = await self._read(call, ticket_id)
+        comments = await self._store.entries(
+            COMMENTS, ticket_id, after=max(0, ticket.comments - COMMENTS_SHOWN), limit=COMMENTS_SHOWN
+        )
+        events = await self._store.entries(
+            EVENTS, ticket_id, after=max(0, ticket.events - EVENTS_SHOWN), limit=EVENTS_SHOWN
+        )
+        return detail(
+            ticket,
+            version,
+            [Comment.model_validate(entry.data) for entry in reversed(comments)],
+            [TicketEvent.model_validate(entry.data) for entry in reversed(events)],
+        )
+
+    async def open(self, call: Call, new: NewTicket) -> TicketState:
+        """Open a ticket; in a customer's conversation it is that customer's. Raises: ForbiddenError."""
+        if new.customer_id is not None:
+            call.check_customer(new.customer_id)
+        at = now()
+        wanted = {**dict(new), "customer_id": new.customer_id or call.customer_id}
+        ticket = Ticket(**wanted, ticket_id=new_id("tck"), created_at=at, updated_at=at, events=1)
+        opened = TicketEvent(at=at, by=call.principal, text="opened")
+        return await commit(self._store, call, self.opening(ticket, [opened]), state(ticket, 1))
+
+    def opening(
+        self, ticket: Ticket, events: Sequence[TicketEvent], comments: Sequence[Comment] = ()
+    ) -> list[Write]:
+        """The writes that create a ticket with what was said and done before."""
+        return [
+            self._records.put(ticket.ticket_id, ticket, expected=ABSENT),
+            *(_event(ticket, number, event) for number, event in enumerate(events, 1)),
+            *(_comment(ticket, number, comment) for number, comment in enumerate(comments, 1)),
+        ]
+
+    async def update(
+        self, call: Call, ticket_id: str, wanted: TicketChange, *, expected_version: int | None
+    ) -> TicketState:
+        """Raises: NotFoundError, InvalidError, ConflictError, VersionConflictError, ContentionError."""
+        if not wanted.model_dump(exclude_none=True):
+            raise InvalidError(
+                "nothing to change was given",
+                suggestion="give at least one of status, priority, assignee, category",
+            )
+        return await self._change(call, ticket_id, wanted.applied_to, expected_version=expected_version)
+
+    async def escalate(self, call: Call, ticket_id: str, reason: str) -> TicketState:
+        """Raises: NotFoundError, ConflictError, ContentionError."""
+        escalation = Escalation(reason=reason, by=call.principal, at=now())
+        return await self._change(
+            call, ticket_id, lambda ticket: (ticket.escalated(escalation), [f"escalated: {reason}"])
+        )
+
+    async def comment(self, call: Call, ticket_id: str, words: str, *, public: bool) -> CommentReceipt:
+        """Raises: NotFoundError, ConflictError for a closed ticket, ContentionError."""
+        comment = Comment(at=now(), by=call.principal, public=public, text=words)
+
+        def decide(ticket: Ticket, version: int) -> tuple[list[Write], CommentReceipt]:
+            ticket.check_not_closed()
+            number = ticket.comments + 1
+            counted = ticket.model_copy(update={"comments": number, "updated_at": comment.at})
+            receipt = CommentReceipt(
+                ticket_id=ticket_id, comment=comment, comments=number, version=version + 1
+            )
+            put = self._records.put(ticket_id, counted, expected=version)
+            return [put, _comment(ticket, number, comment)], receipt
+
+        read = partial(self._read, call, ticket_id)
+        return await change(self._records, ticket_id, call, read, decide)
+
+    async def _change(
+        self,
+        call: Call,
+        ticket_id: str,
+        apply: Callable[[Ticket], tuple[Ticket, list[str]]],
+        *,
+        expected_version: int | None = None,
+    ) -> TicketState:
+        def decide(ticket: Ticket, version: int) -> tuple[list[Write], TicketState]:
+            changed, lines = apply(ticket)
+            if not lines:
+                return [], state(ticket, version)
+            event = TicketEvent(at=now(), by=call.principal, text="; ".join(lines))
+            number = ticket.events + 1
+            counted = changed.model_copy(update={"events": number, "updated_at": event.at})
+            put = self._records.put(ticket_id, counted, expected=version)
+            return [put, _event(ticket, number, event)], state(counted, version + 1)
+
+        read = partial(self._read, call, ticket_id)
+        return await change(self._records, ticket_id, call, read, decide, expected_version=expected_version)
+
+    async def _newest(self, within: tuple[str, str], limit: int, cursor: str | None) -> Page[TicketSummary]:
+        page = await self._records.page(*within, limit=limit, cursor=cursor, descending=True)
+        return Page(
+            items=[summary(ticket) for ticket in page.items], next_cursor=page.next_cursor, more=page.more
+        )
+
+    async def _named(self, query: str, customer_id: str | None, status: Status | None) -> list[Ticket]:
+        """The tickets whose id stands in the query."""
+        found = await self._records.get_many(list(dict.fromkeys(bare_words(query, _WORDS_TRIED))))
+        return [
+            ticket
+            for ticket in found
+            if customer_id in (None, ticket.customer_id) and status in (None, ticket.status)
+        ]
+
+    async def _read(self, call: Call, ticket_id: str) -> tuple[Ticket, int]:
+        found = await self._records.find(ticket_id)
+        if found is None or call.customer_id not in (None, found[0].customer_id):
+            raise self._records.missing("ticket_id", "find the ticket with search_tickets")
+        return found
+
+
+def _event(ticket: Ticket, number: int, event: TicketEvent) -> Append:
+    return Append(EVENTS, ticket.ticket_id, event.model_dump(mode="json"), number)
+
+
+def _comment(ticket: Ticket, number: int, comment: Comment) -> Append:
+    return Append(COMMENTS, ticket.ticket_id, comment.model_dump(mode="json"), number)

@@ -1,0 +1,339 @@
+"""How runs end when agents loop, time is up, or servers are gone: with a person and what was done."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.desk import Desk, open_desk
+from orchestrator.models.history import validate_history
+from orchestrator.models.protocol import ModelReply, ModelRequest, OnText, Stop
+from orchestrator.report import RunReport
+from orchestrator.team import Team, load_team, parse_team
+from tests.e2e.conftest import Shop, team_with_urls
+
+Reply = ModelReply | str | list[dict[str, Any]]
+Brain = Callable[[ModelRequest], Reply]
+
+ids = itertools.count()
+
+
+class Played:
+    """A model that a function plays; it checks every history it is given."""
+
+    def __init__(self, brain: Brain, gate: asyncio.Event | None = None) -> None:
+        self._brain = brain
+        self._gate = gate
+        self.requests: list[ModelRequest] = []
+
+    async def reply(self, request: ModelRequest, *, on_text: OnText | None = None) -> ModelReply:
+        validate_history(request.messages)
+        self.requests.append(request)
+        if self._gate is not None:
+            await self._gate.wait()
+        said = self._brain(request)
+        if isinstance(said, ModelReply):
+            return said
+        if isinstance(said, str):
+            return ModelReply([{"type": "text", "text": said}], Stop.END, "scripted")
+        return ModelReply(said, Stop.TOOLS, "scripted")
+
+    async def close(self) -> None:
+        pass
+
+
+def use(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": f"toolu_{next(ids)}", "name": name, "input": arguments}
+
+
+def transfer(agent: str) -> list[dict[str, Any]]:
+    return [use(f"transfer_to_{agent}", summary="please", facts={"customer_id": "cus_1001"})]
+
+
+def last_results(request: ModelRequest) -> list[dict[str, Any]]:
+    blocks = request.messages[-1]["content"]
+    return [json.loads(block["content"][0]["text"]) for block in blocks if block["type"] == "tool_result"]
+
+
+def context(request: ModelRequest) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(request.messages[0]["content"][0]["text"].split("\n")[1])
+    return found
+
+
+@asynccontextmanager
+async def desk_with(
+    shop: Shop,
+    tmp_path: Path,
+    brain: Brain,
+    gate: asyncio.Event | None = None,
+    team: Team | None = None,
+    **limits: Any,
+) -> AsyncIterator[tuple[Desk, Played]]:
+    team = team or load_team(shop.team)
+    team = team.model_copy(update={"limits": team.limits.model_copy(update=limits)})
+    model = Played(brain, gate)
+    async with open_desk(
+        team, model=model, model_name="scripted", store_url=f"sqlite:///{tmp_path}/runs.db"
+    ) as desk:
+        yield desk, model
+
+
+async def handle(desk: Desk, text: str = "Hello, please help.") -> RunReport:
+    return await desk.handle(desk.runner.request(text, customer_id="cus_1001", session_id=str(uuid.uuid4())))
+
+
+async def ticket_of(shop: Shop, report: RunReport) -> dict[str, Any]:
+    assert report.ticket_id is not None
+    async with shop.store("ticketing") as store:
+        record = await store.get("tickets", report.ticket_id)
+    assert record is not None
+    return record.data
+
+
+async def test_agents_that_hand_over_in_circles_are_stopped_by_a_person(
+    open_shop: Shop, tmp_path: Path
+) -> None:
+    following = {"triage": "billing", "billing": "support", "support": "billing"}
+    async with desk_with(open_shop, tmp_path, lambda request: transfer(following[request.agent])) as (
+        desk,
+        _,
+    ):
+        report = await handle(desk)
+    assert (report.status, report.reason) == ("escalated", "cycle")
+    assert report.agent_path == ["triage", "billing", "support", "billing"]
+    assert [handoff.status for handoff in report.handoffs] == ["accepted"] * 3
+    assert "billing -> support -> billing" in (await ticket_of(open_shop, report))["description"]
+
+
+async def test_a_run_out_of_hops_is_given_to_a_person(open_shop: Shop, tmp_path: Path) -> None:
+    following = {"triage": "billing", "billing": "support", "support": "technical"}
+    brain = lambda request: transfer(following[request.agent])  # noqa: E731
+    async with desk_with(open_shop, tmp_path, brain, hops=2) as (desk, _):
+        report = await handle(desk)
+    assert (report.status, report.reason) == ("escalated", "hops")
+    assert len(report.handoffs) == 2
+
+
+async def test_a_run_out_of_turns_keeps_what_it_found(open_shop: Shop, tmp_path: Path) -> None:
+    brain = lambda _: [use("customer-data__get_customer_profile", customer_id="cus_1001")]  # noqa: E731
+    async with desk_with(open_shop, tmp_path, brain, turns=3) as (desk, model):
+        report = await handle(desk)
+    assert (report.status, report.reason) == ("escalated", "turns")
+    assert len(model.requests) == 3
+    assert [call.ok for call in report.tool_calls] == [True] * 3
+    assert "get_customer_profile" in (await ticket_of(open_shop, report))["description"]
+
+
+async def test_a_run_out_of_time_ends_on_time_with_a_ticket(open_shop: Shop, tmp_path: Path) -> None:
+    never = asyncio.Event()
+    async with desk_with(open_shop, tmp_path, lambda _: "too late", never, run_seconds=1.0) as (desk, _):
+        report = await handle(desk)
+    assert (report.status, report.reason) == ("escalated", "deadline")
+    assert report.duration_seconds < 2.0
+    assert "took too long" in (await ticket_of(open_shop, report))["subject"]
+
+
+async def test_an_undeclared_target_is_refused_and_a_person_takes_over(
+    open_shop: Shop, tmp_path: Path
+) -> None:
+    async with desk_with(open_shop, tmp_path, lambda _: transfer("marketing")) as (desk, _):
+        report = await handle(desk)
+    assert (report.status, report.reason) == ("escalated", "undeclared_target")
+    assert report.handoffs == []
+    assert "undeclared_target" in [error.code for error in report.errors]
+
+
+async def test_a_tool_outside_the_agent_s_list_is_not_called(open_shop: Shop, tmp_path: Path) -> None:
+    refunds = await open_shop.count("billing", "refunds")
+
+    def greedy(request: ModelRequest) -> Reply:
+        if len(request.messages) == 1:
+            order = {"invoice_id": "inv_2001", "payment_id": "pay_3002", "amount_minor": 4800}
+            return [use("billing__process_refund", **order, currency="EUR", reason="mine")]
+        return json.dumps(last_results(request)[0])
+
+    async with desk_with(open_shop, tmp_path, greedy) as (desk, _):
+        report = await handle(desk)
+    assert json.loads(report.result)["code"] == "not_allowed"
+    assert await open_shop.count("billing", "refunds") == refunds
+
+
+async def test_a_turn_that_calls_tools_and_hands_over_loses_no_result(
+    open_shop: Shop, tmp_path: Path
+) -> None:
+    def brain(request: ModelRequest) -> Reply:
+        if request.agent == "triage":
+            look_up = use("customer-data__get_customer_profile", customer_id="cus_1001")
+            return [look_up, use("knowledge-base__search_articles", query="refund"), *transfer("billing")]
+        results = context(request)["handoff"]["results"]
+        return " ".join(sorted(result["call"] for result in results)) + json.dumps(results)
+
+    async with desk_with(open_shop, tmp_path, brain) as (desk, _):
+        report = await handle(desk)
+    assert report.status == "completed"
+    assert report.agent_path == ["triage", "billing"]
+    assert "customer-data__get_customer_profile knowledge-base__search_articles" in report.result
+    assert "Lindqvist" in report.result
+
+
+async def test_tools_of_one_turn_run_side_by_side(open_shop: Shop, tmp_path: Path) -> None:
+    def brain(request: ModelRequest) -> Reply:
+        if len(request.messages) == 1:
+            return [
+                use("knowledge-base__search_articles", query=word) for word in ("sync", "backup", "share")
+            ]
+        return "done" if len(last_results(request)) == 3 else "lost one"
+
+    async with desk_with(open_shop, tmp_path, brain) as (desk, _):
+        report = await handle(desk)
+    assert report.result == "done"
+    assert report.usage["turns"] == 2
+
+
+async def test_an_asked_agent_does_its_part_and_the_asking_one_answers(
+    open_shop: Shop, tmp_path: Path
+) -> None:
+    def brain(request: ModelRequest) -> Reply:
+        if request.agent == "triage":
+            return transfer("support")
+        if request.agent == "billing":
+            if len(request.messages) == 1:
+                return [use("billing__list_invoices", customer_id="cus_1001", limit=1)]
+            return f"the newest invoice is {last_results(request)[0]['items'][0]['invoice_id']}"
+        if len(request.messages) == 1:
+            return [use("ask_billing", question="Which is the newest invoice?", facts={})]
+        return f"Billing says: {last_results(request)[0]['result']}"
+
+    async with desk_with(open_shop, tmp_path, brain) as (desk, model):
+        report = await handle(desk)
+    assert report.status == "completed"
+    assert report.result.startswith("Billing says: the newest invoice is inv_")
+    assert [(handoff.manner, handoff.server) for handoff in report.handoffs] == [
+        ("transfer", "customer-data"),
+        ("ask", "billing"),
+    ]
+    assert report.agent_path == ["triage", "support"]
+    assert report.usage["turns"] == 5
+    asked = next(request for request in model.requests if request.agent == "billing")
+    assert context(asked)["handoff"]["from"] == "support"
+
+
+async def test_agents_that_wait_for_each_other_are_told_so(open_shop: Shop, tmp_path: Path) -> None:
+    def brain(request: ModelRequest) -> Reply:
+        if request.agent == "triage":
+            return transfer("support")
+        if len(request.messages) == 1:
+            other = "billing" if request.agent == "support" else "support"
+            return [use(f"ask_{other}", question="You?", facts={})]
+        return json.dumps(last_results(request)[0])
+
+    async with desk_with(open_shop, tmp_path, brain) as (desk, _):
+        report = await handle(desk)
+    assert report.status == "completed"
+    assert "cycle" in report.result
+
+
+async def test_a_refusing_model_hands_the_request_to_a_person(open_shop: Shop, tmp_path: Path) -> None:
+    async with desk_with(open_shop, tmp_path, lambda _: ModelReply([], Stop.REFUSAL, "scripted")) as (
+        desk,
+        _,
+    ):
+        report = await handle(desk)
+    assert (report.status, report.reason) == ("escalated", "refused")
+
+
+async def test_a_reply_cut_off_is_asked_again_with_more_room_and_once_only(
+    open_shop: Shop, tmp_path: Path
+) -> None:
+    cut = ModelReply([{"type": "text", "text": "It is"}], Stop.LENGTH, "scripted")
+    replies: list[Reply] = [cut, "It is done."]
+    async with desk_with(open_shop, tmp_path, lambda _: replies.pop(0)) as (desk, model):
+        report = await handle(desk)
+    assert report.result == "It is done."
+    assert model.requests[1].max_tokens == 2 * model.requests[0].max_tokens
+    async with desk_with(open_shop, tmp_path / "again", lambda _: cut) as (desk, model):
+        report = await handle(desk)
+    assert (report.status, report.reason, len(model.requests)) == ("escalated", "cut_off", 2)
+
+
+DEAD = "http://127.0.0.1:9/mcp"
+
+
+@pytest.fixture
+def without_billing(open_shop: Shop) -> Team:
+    """The team, with nobody at billing's address."""
+    assert open_shop.team is not None
+    return parse_team(_with_url(open_shop.team.read_text("utf-8"), "billing", DEAD))
+
+
+def _with_url(text: str, server: str, url: str) -> str:
+    head, mark, tail = text.partition(f"[servers.{server}]\n")
+    _, _, rest = tail.partition("\n")
+    return f'{head}{mark}urls = ["{url}"]\n{rest}'
+
+
+async def test_a_run_that_does_not_need_the_dead_server_is_not_touched(
+    open_shop: Shop, tmp_path: Path, without_billing: Team
+) -> None:
+    def brain(request: ModelRequest) -> Reply:
+        if len(request.messages) == 1:
+            return [use("customer-data__get_customer_profile", customer_id="cus_1001")]
+        return str(last_results(request)[0]["name"])
+
+    async with desk_with(open_shop, tmp_path, brain, team=without_billing) as (desk, _):
+        report = await handle(desk)
+    assert (report.status, report.result, report.errors) == ("completed", "Ada Lindqvist", [])
+
+
+async def test_a_handoff_to_a_dead_home_ends_with_a_person_and_the_partial_results(
+    open_shop: Shop, tmp_path: Path, without_billing: Team
+) -> None:
+    def brain(request: ModelRequest) -> Reply:
+        if len(request.messages) == 1:
+            return [use("customer-data__get_customer_profile", customer_id="cus_1001")]
+        return transfer("billing")
+
+    async with desk_with(open_shop, tmp_path, brain, team=without_billing, run_seconds=20) as (desk, _):
+        report = await handle(desk)
+    assert (report.status, report.reason) == ("escalated", "server_unavailable")
+    assert [call.ok for call in report.tool_calls] == [True]
+    ticket = await ticket_of(open_shop, report)
+    assert "get_customer_profile" in ticket["description"]
+    assert "did not take the handoff" in ticket["description"]
+
+
+async def test_every_step_of_a_run_is_in_the_store_in_order(open_shop: Shop, tmp_path: Path) -> None:
+    def brain(request: ModelRequest) -> Reply:
+        if request.agent == "triage":
+            return transfer("billing")
+        if len(request.messages) == 1:
+            return [use("billing__list_invoices", customer_id="cus_1001")]
+        return "You have invoices."
+
+    async with desk_with(open_shop, tmp_path, brain) as (desk, _):
+        report = await handle(desk)
+        state = await desk.journal.load(report.run_id)
+        [head] = await desk.journal.heads()
+    assert state.ended is not None
+    assert state.path == ["triage", "billing"]
+    assert head.data["status"] == "completed"
+    assert head.data["seq"] == state.seq
+    sent, done = state.handoffs[0]
+    assert done is not None
+    async with open_shop.store("billing") as store:
+        kept = await store.log("handoffs", limit=100_000)
+    assert kept, "the home server has a checkpoint of the handoff"
+    assert sent.envelope["hops"] == ["triage"]
+
+
+def test_a_team_of_urls_is_a_team(tmp_path: Path) -> None:
+    urls = {"billing": "http://127.0.0.1:1/mcp"}
+    assert parse_team(team_with_urls(urls)).servers["billing"].urls == ("http://127.0.0.1:1/mcp",)

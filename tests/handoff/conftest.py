@@ -1,0 +1,23 @@
+"""Fixtures of the handoff tests: a clock that moves when told to, and a store that goes by it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from handoff.sqlite_store import SqliteStore
+from tests.handoff.desk import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def clocked_store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+    """An empty store that goes by `clock`."""
+    async with await SqliteStore.open(tmp_path / "desk.db", owner="test", clock=clock.seconds) as opened:
+        yield opened
