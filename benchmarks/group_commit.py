@@ -103,23 +103,31 @@ async def rate(checkpoint: Checkpoint) -> float:
     return done / (time.perf_counter() - start)
 
 
-async def compare(directory: Path) -> tuple[list[float], list[float]]:
-    """The rates of both, round by round."""
-    connection = await open_connection(partial(open_writer, directory / "twin.db", "benchmark", time.time()))
-    twin = Twin(connection)
-    grouped: list[float] = []
-    single: list[float] = []
+async def twin_rate(file: Path) -> float:
+    connection = await open_connection(partial(open_writer, file, "benchmark", time.time()))
     try:
-        async with await SqliteStore.open(directory / "store.db", owner="benchmark") as store:
-            for _ in range(ROUNDS):
-                single.append(await rate(twin.write))
-                grouped.append(await rate(partial(through_store, store)))
+        return await rate(Twin(connection).write)
     finally:
         await connection.close()
+
+
+async def store_rate(file: Path) -> float:
+    async with await SqliteStore.open(file, owner="benchmark") as store:
+        return await rate(partial(through_store, store))
+
+
+async def compare(directory: Path) -> tuple[list[float], list[float]]:
+    """The rates of both, round by round, each turn on a new file."""
+    grouped: list[float] = []
+    single: list[float] = []
+    for turn in range(ROUNDS):
+        single.append(await twin_rate(directory / f"twin{turn}.db"))
+        grouped.append(await store_rate(directory / f"store{turn}.db"))
     return grouped, single
 
 
 def main() -> int:
+    # Here and not in the system's temporary directory, which may be memory, where syncing costs nothing.
     with tempfile.TemporaryDirectory(dir=".") as directory:
         grouped, single = asyncio.run(compare(Path(directory)))
     ratio = statistics.median(mine / twin for mine, twin in zip(grouped, single, strict=True))

@@ -2,8 +2,9 @@
 
 The articles are put together from paragraphs of the demo company's own, so that words are as common and
 as rare as in real help texts, with a few words of their own. The questions are whole sentences and
-keywords, as agents send them, and go through the server's own search, excerpts included. Exits with 1
-when the slow end (p95) at 10,000 articles is above what was promised.
+keywords, as agents send them, and go through the server's own search, excerpts included. The growth
+counts, not the times: those are the machine's. Exits with 1 when ten times the articles take more than
+the promised multiple of the time (median).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from servers.knowledge_base.library import Library
 
 SIZES = (1_000, 10_000)
 ROUNDS = 10
-PROMISED_P95_MS = 20.0
+PROMISED_GROWTH = 5.0
 BATCH = 500
 
 QUESTIONS = (
@@ -106,14 +107,14 @@ def main() -> int:
         "p50_ms": [round(statistics.median(few), 2), round(statistics.median(many), 2)],
         "p95_ms": [round(p95(few), 2), round(p95(many), 2)],
         "p50_ratio": round(growth, 2),
-        "promised_p95_ms": PROMISED_P95_MS,
+        "promised_ratio": PROMISED_GROWTH,
     }
     print(f"questions to the knowledge base, {len(QUESTIONS)} different ones, {ROUNDS} rounds")
     for count, times in zip(SIZES, (few, many), strict=True):
         print(f"  {count:>6,} articles: p50 {statistics.median(times):6.2f} ms   p95 {p95(times):6.2f} ms")
-    print(f"  ten times the articles take {growth:.1f} times as long (p50)")
+    print(f"  ten times the articles take {growth:.1f} times as long (promised: {PROMISED_GROWTH:g})")
     print(json.dumps(result))
-    return 0 if p95(many) <= PROMISED_P95_MS else 1
+    return 0 if growth <= PROMISED_GROWTH else 1
 
 
 if __name__ == "__main__":

@@ -32,6 +32,11 @@ DEFAULT_TTL_SECONDS = 300
 SKEW_SECONDS = 60
 """How far a sender's clock may differ from the receiver's before a live envelope is refused."""
 
+_MOST_SPELLING = 4
+"""No JSON text is this many times longer than its canonical form; what is longer is not even parsed."""
+
+_MOST_INTEGER = 2**53 - 1
+
 MAX_DEPTH = 64
 """Deepest nesting of `accumulated_context`; what nests deeper is not a set of distilled facts."""
 
@@ -48,7 +53,7 @@ Name = Annotated[str, Field(min_length=1, max_length=128)]
 class HandoffEnvelope(BaseModel):
     """Work on its way from `source_server` to `target_server`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, ser_json_inf_nan="constants")
 
     session_id: UUID
     """Stable across the whole conversation."""
@@ -124,20 +129,17 @@ def parse_envelope(value: Any, *, max_bytes: int = MAX_BYTES) -> HandoffEnvelope
 
     Raises: EnvelopeError with code `malformed`, `not_canonical` or `oversize`.
     """
-    if _depth_exceeds(value, MAX_DEPTH):
-        raise _too_deep("accumulated_context")
+    _check_nesting(value)
+    text = _as_json(value)
+    if len(text) > _MOST_SPELLING * max_bytes:
+        raise _oversize(len(text), max_bytes)
     try:
-        envelope = HandoffEnvelope.model_validate_json(_as_json(value))
+        envelope = HandoffEnvelope.model_validate_json(text)
     except ValidationError as error:
         raise _malformed(error) from None
     size = len(envelope.canonical())
     if size > max_bytes:
-        raise EnvelopeError(
-            f"the envelope has {size:,} bytes, {max_bytes:,} are allowed",
-            code="oversize",
-            field="accumulated_context",
-            suggestion="distil the context to the facts the next step needs",
-        )
+        raise _oversize(size, max_bytes)
     return envelope
 
 
@@ -174,7 +176,7 @@ def check_fresh(envelope: HandoffEnvelope, now: datetime, *, skew_seconds: float
 def _as_json(value: Any) -> bytes:
     # By way of JSON text, so that strict validation reads a UUID or an instant as the text it is there.
     try:
-        return pydantic_core.to_json(value)
+        return pydantic_core.to_json(value, inf_nan_mode="constants")
     except pydantic_core.PydanticSerializationError as error:
         raise _not_canonical("envelope") from error
 
@@ -184,7 +186,7 @@ def _malformed(error: ValidationError) -> EnvelopeError:
     path = ".".join(str(part) for part in first["loc"]) or "envelope"
     unknown = first["type"] == "extra_forbidden"
     return EnvelopeError(
-        f"{path}: {'unknown field' if unknown else first['msg']}",
+        f"{path}: {'unknown field' if unknown else _reason(first['msg'])}",
         code="malformed",
         field=path,
         suggestion="send the fields of the envelope's JSON Schema and no others",
@@ -209,10 +211,26 @@ def _too_deep(field: str) -> EnvelopeError:
     )
 
 
-def _depth_exceeds(value: Any, limit: int) -> bool:
-    """Whether JSON nests deeper than `limit`, without recursing into it."""
+def _reason(message: str) -> str:
+    # What follows the first comma is the parser's account of the value, and may quote it.
+    return message.removeprefix("Value error, ").partition(",")[0]
+
+
+def _oversize(size: int, max_bytes: int) -> EnvelopeError:
+    return EnvelopeError(
+        f"the envelope has {size:,} bytes, {max_bytes:,} are allowed",
+        code="oversize",
+        field="accumulated_context",
+        suggestion="distil the context to the facts the next step needs",
+    )
+
+
+def _check_nesting(value: Any) -> None:
+    """Refuse what nests too deeply, without recursing into it, and floats whose value is a huge integer."""
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(MAX_DEPTH + 2):
+        if any(isinstance(node, float) and abs(node) > _MOST_INTEGER and node.is_integer() for node in level):
+            raise _not_canonical("accumulated_context")
         level = [
             child
             for node in level
@@ -220,5 +238,5 @@ def _depth_exceeds(value: Any, limit: int) -> bool:
             for child in (node.values() if isinstance(node, dict) else node)
         ]
         if not level:
-            return False
-    return True
+            return
+    raise _too_deep("accumulated_context")

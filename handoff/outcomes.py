@@ -17,7 +17,7 @@ NOT_EXECUTED = frozenset(
 
 WAITS_FOR_A_PERSON = frozenset({"approval_required", "input_required"})
 
-CRASHED = frozenset({"tool_crashed", "deadline_exceeded"})
+CRASHED = frozenset({"tool_crashed", "internal_error", "deadline_exceeded"})
 """Codes of ends after which nobody knows what was done. The next delivery runs again, under the same
 derived token, and counts as a takeover, so that a handoff that always crashes is parked."""
 

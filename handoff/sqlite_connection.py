@@ -134,15 +134,13 @@ def snapshot(connection: driver.Connection) -> Iterator[None]:
 
 def translated(error: Exception) -> StructuredError:
     """What an error of the SQLite library means to a caller."""
-    if not isinstance(error, driver.OperationalError | driver.DatabaseError) or isinstance(
-        error, driver.DataError | driver.ProgrammingError
-    ):
+    code = primary_code(error)
+    if code not in _CAUSES and not isinstance(error, driver.OperationalError):
         return StructuredError(
             "a name, key, number or text cannot be stored",
             code="invalid_value",
             suggestion="send valid Unicode text and integers below 2^63",
         )
-    code = primary_code(error)
     cause, suggestion = _CAUSES.get(code, ("the store's file cannot be used now", "repeat the call later"))
     kind = StoreLockedError if code in (BUSY, LOCKED) else StoreUnavailableError
     return kind(cause, suggestion=suggestion, retryable=code not in (CORRUPT, NOTADB))

@@ -67,9 +67,8 @@ class StoreSessionLog:
         entries = await self._store.entries(STREAM, key)
         summaries = [entry.data for entry in entries if "summary" in entry.data]
         newest: JsonObject = max(summaries, key=lambda data: data["through"], default={})
-        through = newest.get("through", 0)
-        calls = [entry for entry in entries if "call" in entry.data and entry.seq > through]
-        self._remember(key, through)
+        calls = [entry for entry in entries if "call" in entry.data]
+        self._remember(key, newest.get("through", 0))
         return _Placed(
             newest.get("summary"),
             newest.get("calls", 0),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TextIO
 
 from platformdirs import user_data_path
 
@@ -32,18 +35,26 @@ async def ask_once(
     configure_logging(level if level in LEVELS else "WARNING")
     name = model_name or default_name()
     view = None if as_json else open_view(model=name.partition(":")[0])
-    async with open_desk(
-        team,
-        model=open_model(name),
-        model_name=name,
-        store_url=store_url or default_store(),
-        on_step=view.on_step if view else None,
-    ) as desk:
-        started = desk.runner.request(text, customer_id=customer_id, session_id=session_id)
-        report = await desk.handle(started)
-        if view:
-            view.finish(report)
-        return report
+    model = open_model(name)
+    with ExitStack() as files:
+        async with open_desk(
+            team,
+            model=model,
+            model_name=name,
+            store_url=store_url or default_store(),
+            on_step=view.on_step if view else None,
+            errlog=_servers_log(level, files),
+        ) as desk:
+            started = desk.runner.request(text, customer_id=customer_id, session_id=session_id)
+            report = await desk.handle(started)
+            if view:
+                view.finish(report)
+            return report
+
+
+def _servers_log(level: str, files: ExitStack) -> TextIO | None:
+    # What the servers log is for who looks for trouble, not for who watches the request.
+    return None if level in ("DEBUG", "INFO") else files.enter_context(Path(os.devnull).open("w"))
 
 
 def default_store() -> str:

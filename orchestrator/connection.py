@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from dataclasses import dataclass, field
 from typing import cast
@@ -77,10 +76,14 @@ class Connection:
     async def call(
         self, tool: str, arguments: JsonObject, *, meta: JsonObject, timeout: float
     ) -> CallToolResult:
-        """Raises: MCPError, TimeoutError, and RuntimeError for a result against its schema."""
+        """Make the call once.
+
+        Raises: ServerUnavailableError when nothing was sent, else MCPError, TimeoutError, and RuntimeError
+        for a result against its own schema.
+        """
         client = self._client
-        if client is None:
-            raise ServerUnavailableError(self._server, "the connection was closed")
+        if client is None or self.lost.is_set():
+            raise ServerUnavailableError(self._server, "its connection was lost before the call")
         self._in_flight += 1
         try:
             async with asyncio.timeout(timeout + _GRACE_SECONDS):
@@ -103,8 +106,7 @@ class Connection:
         if not self._opened.is_set():
             self._scope.cancel()
         if self._task is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(self._task)
+            await asyncio.wait({self._task})
 
     @property
     def ended(self) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from handoff.stores import open_store
-
 from orchestrator.journal import Journal, OnStep
 from orchestrator.links import ServerLinks
 from orchestrator.models.protocol import Model, OnText
@@ -59,11 +59,13 @@ async def open_desk(
     store_url: str,
     on_step: OnStep | None = None,
     on_text: OnText | None = None,
+    errlog: TextIO | None = None,
 ) -> AsyncIterator[Desk]:
     """Open the store, connect the servers, and make the model ready.
 
     Servers started here keep their own files beside the orchestrator's (`servers_store`). The model is
-    closed with the desk. Raises: StoreError.
+    closed with the desk. `errlog` gets what those servers write to standard error; None passes it on.
+    Raises: StoreError.
     """
     try:
         store = await open_store(store_url, namespace=NAMESPACE)

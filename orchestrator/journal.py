@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from handoff.envelope import canonical_json
-from handoff.store import ABSENT, Append, Index, Put, Record, Store, Write
+from handoff.store import ABSENT, Append, Index, Lease, Put, Record, Store, Write, new_id
 from orchestrator.state import RunState
 from orchestrator.steps import STEP, Ended, HandoffDelivered, Pin, Started, Step
 
@@ -17,11 +18,18 @@ RUNS = "runs"
 PINS = "pins"
 STEPS = "run-steps"
 
+LEASE_SECONDS = 5.0
+"""How long a worker that went silent keeps a run from others."""
+
 OnStep = Callable[[str, Step], None]
 
 
 class UnknownRunError(Exception):
     """No run has this id."""
+
+
+class RunHeldError(Exception):
+    """Another worker has the run."""
 
 
 class Journal:
@@ -36,8 +44,37 @@ class Journal:
         self._store = store
         self._on_step = on_step
         self._clock = clock
+        self._worker = new_id("wrk")
+        self._leases: dict[str, Lease] = {}
         self._order: dict[str, asyncio.Lock] = {}
         self._pins: dict[str, Pin] = {}
+
+    @asynccontextmanager
+    async def holding(self, run_id: str) -> AsyncIterator[None]:
+        """Hold the run's lease, renewed in the background; every step written meanwhile carries its fence.
+
+        Raises: RunHeldError when another worker has the run.
+        """
+        lease = await self._store.acquire(f"run:{run_id}", self._worker, LEASE_SECONDS)
+        if lease is None:
+            raise RunHeldError(f"another worker has the run {run_id}")
+        self._leases[run_id] = lease
+        renewal = asyncio.create_task(self._renew(run_id), name=f"renew-{run_id}")
+        try:
+            yield
+        finally:
+            renewal.cancel()
+            await asyncio.gather(renewal, return_exceptions=True)
+            self._order.pop(run_id, None)
+            await self._store.release(self._leases.pop(run_id))
+
+    async def _renew(self, run_id: str) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            renewed = await self._store.renew(self._leases[run_id], LEASE_SECONDS)
+            if renewed is None:
+                return  # lost: the next step's fence is refused, and the run's work stops there
+            self._leases[run_id] = renewed
 
     async def start(self, started: Started) -> RunState:
         """Make a run exist. A run id that exists already is loaded, not begun again."""
@@ -54,8 +91,8 @@ class Journal:
     async def append(self, state: RunState, step: Step) -> None:
         """Make `step` durable, then take it into `state`.
 
-        Steps of one run are numbered in the order they come; a number that is taken means that another
-        worker has the run: VersionConflictError.
+        Steps of one run are numbered in the order they come.
+        Raises: StaleFenceError when another worker took the run over.
         """
         # Shielded: a run whose time is up must not leave its state ahead of its record.
         await asyncio.shield(self._append(state, step))
@@ -67,9 +104,7 @@ class Journal:
             state.apply(step)
             if isinstance(step, Ended | HandoffDelivered):
                 writes.append(self._head(state, None))
-            await self._store.commit(writes, actor="orchestrator")
-        if isinstance(step, Ended):
-            self._order.pop(run_id, None)
+            await self._store.commit(writes, fence=self._leases[run_id].fence, actor="orchestrator")
         self._tell(run_id, step)
 
     async def load(self, run_id: str) -> RunState:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Sequence
@@ -64,8 +63,7 @@ class ServerLink:
         """Close every connection, with the children that belong to them."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task})
         await asyncio.gather(*(connection.close() for connection in self._connections))
         if not self._attempt.done():
             self._attempt.set_result(ServerUnavailableError(self.name, "its link is closed", retryable=False))
@@ -170,7 +168,12 @@ class ServerLink:
                 refusals.append(error)
             else:
                 return connection
-        raise refusals[0]
+        raise refusals[0] if len(refusals) == 1 else self._all_refused(refusals)
+
+    def _all_refused(self, refusals: list[ServerUnavailableError]) -> ServerUnavailableError:
+        reasons = ", and ".join(refusal.reason for refusal in refusals)
+        retryable = any(refusal.retryable for refusal in refusals)
+        return ServerUnavailableError(self.name, reasons, refusals[0].advice, retryable=retryable)
 
 
 def _pending() -> _Attempt:

@@ -43,3 +43,5 @@ def configure_logging(level: str) -> None:
     root.setLevel(level)
     for chatty in ("httpx2", "httpcore2", "mcp", "asyncio", "aiosqlite"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # It logs bodies it cannot parse, which may hold personal data; the links report such failures themselves.
+    logging.getLogger("mcp.client").setLevel(logging.CRITICAL)

@@ -90,11 +90,22 @@ class Runner:
         )
 
     async def run(self, started: Started) -> RunState:
-        """Start the run and take it to its end.
+        """Start the run, or go on with it where its record ends, and take it to its end.
 
-        Raises: StoreError when its steps cannot be written; everything else ends the run instead.
+        Raises: RunHeldError when another worker has it; StoreError when its steps cannot be written, as
+        StaleFenceError once another worker took it over. Everything else ends the run instead.
         """
-        state = await self._journal.start(started)
+        async with self._journal.holding(started.run_id):
+            state = await self._journal.start(started)
+            await self._take_to_its_end(state)
+            return state
+
+    async def resume(self, run_id: str) -> RunState:
+        """Go on with a run that its worker left unfinished. Raises: UnknownRunError, and as `run`."""
+        known = await self._journal.load(run_id)
+        return known if known.ended else await self.run(known.started)
+
+    async def _take_to_its_end(self, state: RunState) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + state.started.deadline_at - self._clock()
         try:
@@ -108,8 +119,9 @@ class Runner:
             late = Escalate("deadline", f"the run's {seconds} seconds were over")
             await self._escalate(state, late, deadline=loop.time() + people.TICKET_SECONDS)
         assert state.ended is not None
-        log.info("run_ended", run_id=started.run_id, status=state.ended.status, reason=state.ended.reason)
-        return state
+        log.info(
+            "run_ended", run_id=state.started.run_id, status=state.ended.status, reason=state.ended.reason
+        )
 
     async def _advance(self, state: RunState, deadline: float) -> None:
         """Do the run's next move and write down what came of it."""

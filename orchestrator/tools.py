@@ -150,6 +150,7 @@ class ToolBox:
         meta = _meta(session_id, customer_id)
         loop = asyncio.get_running_loop()
         began, total = loop.time(), 0
+        in_work: CallOutcome | None = None
 
         async def attempt() -> CallOutcome:
             return await self._once(server, RECEIVE_HANDOFF, {"envelope": envelope}, meta, deadline)
@@ -162,9 +163,12 @@ class ToolBox:
                 deadline=deadline,
             )
             total += made
-            pause = outcome.content.get("retry_after_seconds") or DEFAULT_POLL_SECONDS
+            if outcome.retryable and in_work is not None:
+                outcome = in_work  # the last word from the receiver itself
+            pause = outcome.retry_after_seconds or DEFAULT_POLL_SECONDS
             if outcome.content.get("status") != "processing" or loop.time() + pause >= deadline:
                 return self._finished(server, RECEIVE_HANDOFF, outcome, total, began)
+            in_work = outcome
             await asyncio.sleep(pause)
 
     async def _definition(self, server: str, tool: str, deadline: float) -> ToolDefinition | CallOutcome:

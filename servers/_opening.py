@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,26 +67,32 @@ class _NotEmptyError(Exception):
 class _EmptyStore:
     """A store whose first commit goes through only if its collections never held anything.
 
-    The first commit is where it shows which collections the demo data fills. A note goes with it, so
-    that a load that breaks off, or a second one at the same time, is noticed.
+    The first commit is where it shows which collections the demo data fills; others wait for it. A note
+    goes with it, so that a load that breaks off, or a second one at the same time, is noticed.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._begun = False
+        self._beginning = asyncio.Lock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def commit(self, writes: Sequence[Write], **options: Any) -> Committed | Replayed:
-        if self._begun:
-            return await self._store.commit(writes, **options)
+        async with self._beginning:
+            if not self._begun:
+                return await self._begin(writes, options)
+        return await self._store.commit(writes, **options)
+
+    async def _begin(self, writes: Sequence[Write], options: dict[str, Any]) -> Committed | Replayed:
         for collection in {write.collection for write in writes if isinstance(write, Put)}:
             if await self._store.log(collection, limit=1):
                 raise _NotEmptyError
-        self._begun = True
         begun = Put(NOTES, _DEMO, {"complete": False}, expected=ABSENT)
         try:
-            return await self._store.commit([*writes, begun], **options)
+            done = await self._store.commit([*writes, begun], **options)
         except VersionConflictError as error:
             raise _NotEmptyError from error
+        self._begun = True
+        return done

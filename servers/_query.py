@@ -78,14 +78,14 @@ def all_of(terms: list[Term]) -> str:
     return " AND ".join(term.expression() for term in terms)
 
 
-def any_of(terms: list[Term]) -> str:
+def any_of(terms: list[Term], *, prefer_all: bool = True) -> str:
     """An expression for what holds any of the terms.
 
     FTS5's rank adds up what each phrase that matches is worth, so what stands here twice counts twice:
-    the words as they were written, and all the terms together.
+    the words as they were written, and, with `prefer_all`, all the terms together.
     """
     written = [term.written for term in terms if len(term.forms) > 1]
-    together = [f"({all_of(terms)})"] if len(terms) > 1 else []
+    together = [f"({all_of(terms)})"] if prefer_all and len(terms) > 1 else []
     return " OR ".join([*(term.expression() for term in terms), *written, *together])
 
 

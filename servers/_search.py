@@ -18,8 +18,8 @@ __all__ = ["LOOK_AHEAD", "MAX_CHARS", "MAX_OFFSET", "SearchPage", "search"]
 MAX_OFFSET = 1_000
 """How deep a search can be paged; whoever reads on should ask better."""
 
-LOOK_AHEAD = 20
-"""`more` counts up to this many hits beyond the page and then stops: counting all would rank all."""
+LOOK_AHEAD = 5
+"""`more` counts up to this many hits beyond the page and no further: each costs an excerpt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +49,29 @@ async def search(
     cursor: str | None,
     within: tuple[str, str] | None = None,
     vocabulary: Vocabulary = PLAIN,
-    any_word: bool = False,
+    enough: int = 1,
 ) -> SearchPage:
     """The records that match `query`, best first.
 
-    Those that hold all its words; only where none does, those that hold any. With `any_word`, for
-    questions in whole sentences, those that hold any in the first place: holding all only ranks higher,
-    because one word that an answer happens not to use must not hide it.
+    Those that hold all its words, if there are at least `enough` of them. Otherwise those that hold any,
+    and holding all only ranks higher: one word that an answer happens not to use must not hide it.
     `within` restricts to the records listed under that index name and key.
 
     Raises: InvalidError naming `query` when it has no words; StructuredError `invalid_cursor`.
     """
     terms = read_query(query, vocabulary)
     binding = _binding(collection, query, within)
-    start = _Position(any_word) if cursor is None else _read_cursor(cursor, binding)
+    start = _read_cursor(cursor, binding) if cursor is not None else _Position(any_word=False)
     wanted = limit + LOOK_AHEAD
-    match = any_of(terms) if start.any_word else all_of(terms)
+    some_hold_all = True
+    if not start.any_word:
+        most = max(wanted, enough) if cursor is None else wanted
+        hits = await store.search(collection, all_of(terms), limit=most, offset=start.offset, within=within)
+        if cursor is not None or len(hits) >= enough or len(terms) == 1:
+            return _page(hits[:wanted], start, limit, binding)
+        start, some_hold_all = _Position(any_word=True), bool(hits)
+    match = any_of(terms, prefer_all=some_hold_all)
     hits = await store.search(collection, match, limit=wanted, offset=start.offset, within=within)
-    if not hits and cursor is None and not any_word and len(terms) > 1:
-        start = _Position(any_word=True)
-        hits = await store.search(collection, any_of(terms), limit=wanted, within=within)
     return _page(hits, start, limit, binding)
 
 

@@ -54,7 +54,7 @@ def synonym_table(lines: Iterable[str]) -> dict[Words, tuple[Words, ...]]:
 _FUNCTION_WORDS = """
     a about after again all am and any are as at be because been before being both but by did do does
     doing during each for from had has have having he her here his how i if in into is it its itself just
-    me my of on once only or our own same she so some such than that the their them then there these they
+    me my nor not of on once only or our own same she so some such than that the their them then there these they
     this those through to too until up us very was we were what when where which while who whom why with
     you your yours
 """

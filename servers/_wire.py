@@ -24,15 +24,16 @@ CHUNKS_AHEAD = 4
 def stdout_set_aside() -> Iterator[int]:
     """Descriptor 1 leads to stderr meanwhile; yields a descriptor of the real stdout.
 
-    Also what was printed before and still waits in a buffer, say by an import, goes to stderr.
+    So does what was printed before and still waits in a buffer, say by an import.
     """
     wire = os.dup(1)
     try:
         _point(1, lambda: os.dup(2), os.O_WRONLY)
-        _flush_stdout()
         yield wire
     finally:
-        _flush_stdout()
+        if sys.stdout is not None:
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
         os.dup2(wire, 1)
         os.close(wire)
 
@@ -56,12 +57,6 @@ def _point(descriptor: int, elsewhere: Callable[[], int], flags: int) -> None:
         target = os.open(os.devnull, flags)
     os.dup2(target, descriptor)
     os.close(target)
-
-
-def _flush_stdout() -> None:
-    if sys.stdout is not None:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
 
 
 class WireReader:

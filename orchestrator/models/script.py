@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orchestrator.models.protocol import Fault, JsonObject, ModelChoiceError, Stop
 
@@ -57,6 +57,12 @@ class ScriptedReply(_Entry):
     """Default: `tool_use` with tools, else `end_turn`."""
     error: ScriptedFailure | None = None
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.text or self.tools or self.stop or self.error):
+            raise ValueError("it says nothing: give text, tools, stop or error")
+        return self
+
 
 class Script(_Entry):
     replies: tuple[ScriptedReply, ...]
@@ -73,7 +79,8 @@ def load_script(path: Path) -> Script:
         raise ScriptError(f"{path} is not JSON: line {error.lineno}: {error.msg}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise ScriptError(f"{path}: {_place(first['loc'])}: {first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ScriptError(f"{path}: {_place(first['loc'])}: {reason}") from error
 
 
 def filled(value: Any, messages: list[JsonObject]) -> Any:
@@ -91,7 +98,12 @@ def filled(value: Any, messages: list[JsonObject]) -> Any:
         return value
     if whole := _PLACE.fullmatch(value):
         return _looked_up(whole[1], messages)
-    return _PLACE.sub(lambda place: _spelled(_looked_up(place[1], messages)), value)
+    return filled_text(value, messages)
+
+
+def filled_text(text: str, messages: list[JsonObject]) -> str:
+    """The same for a text that stays one. Raises: MissingValueError."""
+    return _PLACE.sub(lambda place: _spelled(_looked_up(place[1], messages)), text)
 
 
 def texts_of(message: JsonObject) -> list[str]:
@@ -142,7 +154,7 @@ def _latest_result(tool: str, messages: list[JsonObject]) -> Any:
 
 
 def _context(messages: list[JsonObject]) -> Any:
-    found = _CONTEXT.search("\n".join(texts_of(messages[0])))
+    found = _CONTEXT.fullmatch(texts_of(messages[0])[0])
     if found is None:
         raise MissingValueError("${context}: the first message has no context")
     return _parsed(found[1])

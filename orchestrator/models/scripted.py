@@ -31,6 +31,7 @@ from orchestrator.models.script import (
     ScriptedReply,
     ScriptError,
     filled,
+    filled_text,
     load_script,
     texts_of,
 )
@@ -91,7 +92,7 @@ class ScriptedModel:
 
 def _content(entry: ScriptedReply, request: ModelRequest, *, with_tools: bool) -> list[JsonObject]:
     content: list[JsonObject] = []
-    if text := str(filled(entry.text, request.messages)):
+    if text := filled_text(entry.text, request.messages):
         content.append({"type": "text", "text": text})
     for number, call in enumerate(entry.tools if with_tools else ()):
         arguments = filled(call.input, request.messages)

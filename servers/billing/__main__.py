@@ -1,11 +1,10 @@
-"""`python -m servers.billing`, also installed as `switchboard-billing`."""
+"""Runs the billing server."""
 
 from __future__ import annotations
 
 from servers._command import server_command
-from servers.billing.server import DEFINITION
 
-main = server_command(DEFINITION)
+main = server_command("servers.billing.server:DEFINITION")
 
 if __name__ == "__main__":
     main()

@@ -15,6 +15,7 @@ from servers._text import ShortText, one_line
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
 _EMAIL = re.compile(rf"[^\s@<>()\[\],;:\"\\]{{1,64}}@(?:{_LABEL}\.)+{_LABEL}")
 _PHONE = re.compile(r"\+?[0-9 ()./-]+")
+_PHONE_IN_TEXT = re.compile(r"(?<![\w+])[+(]?[0-9][0-9 ()./-]*[0-9](?!\w)")
 _MIN_DIGITS, _MAX_DIGITS = 7, 15
 
 _COUNTRIES = (
@@ -87,10 +88,17 @@ def phone_digits(number: str) -> str:
     return "".join(letter for letter in number if letter in "0123456789")
 
 
-def phone_key(number: str) -> str | None:
-    """What a number has in common in all its spellings: its last digits; None if it is no number."""
-    digits = phone_digits(number)
-    return digits[-_MIN_DIGITS:] if _PHONE.fullmatch(number) and len(digits) >= _MIN_DIGITS else None
+def phone_key(number: str) -> str:
+    """What a number has in common in all its spellings: its last digits."""
+    return phone_digits(number)[-_MIN_DIGITS:]
+
+
+def split_phone(text: str) -> tuple[str | None, str]:
+    """The phone number that stands in a text, if any, and the text without it."""
+    for run in _PHONE_IN_TEXT.finditer(text):
+        if len(phone_digits(run[0])) >= _MIN_DIGITS:
+            return run[0], f"{text[: run.start()]} {text[run.end() :]}".strip()
+    return None, text
 
 
 def same_phone(one: str, other: str) -> bool:

@@ -15,7 +15,7 @@ from servers._results import ConflictError, ForbiddenError, InvalidError, Page
 from servers._search import MAX_CHARS, search
 from servers._text import bare_words
 from servers.customer_data import history
-from servers.customer_data.contacts import email_key, phone_key, same_phone
+from servers.customer_data.contacts import email_key, phone_key, same_phone, split_phone
 from servers.customer_data.customers import (
     Customer,
     CustomerChange,
@@ -42,8 +42,8 @@ _FIND_IT = "find the customer with search_customers, by name, e-mail, phone or c
 def _indexes(customer: Customer) -> Iterator[Index]:
     yield Index("all", "", customer.since.isoformat())
     yield Index("customer", customer.customer_id)
-    if customer.phone and (key := phone_key(customer.phone)):
-        yield Index("phone", key)
+    if customer.phone:
+        yield Index("phone", phone_key(customer.phone))
 
 
 def _text(customer: Customer) -> dict[str, str]:
@@ -68,10 +68,11 @@ class Directory:
         query = query[:MAX_CHARS].strip()
         if not query:
             return await self._all(call, limit, cursor)
-        if cursor is None and (exact := await self._exact(call, query)):
+        number, rest = split_phone(query)
+        if cursor is None and (exact := await self._exact(call, query, number)):
             shown = exact[:limit]
             return Page(items=[summary(customer) for customer in shown], more=len(exact) - len(shown))
-        words = "" if phone_key(query) else " ".join(word for word in query.split() if not _is_email(word))
+        words = " ".join(word for word in rest.split() if not _is_email(word))
         if not words:
             return Page(items=[])
         within = ("customer", call.customer_id) if call.customer_id is not None else None
@@ -174,22 +175,18 @@ class Directory:
             more=page.more,
         )
 
-    async def _exact(self, call: Call, query: str) -> list[Customer]:
+    async def _exact(self, call: Call, query: str, number: str | None) -> list[Customer]:
         """The customers whose id, address or phone number stands in the query."""
         words = bare_words(query, _WORDS_TRIED)
         keys = [email_key(word) for word in words if "@" in word]
         claims = await self._store.get_many(EMAILS, keys) if keys else []
         ids = [str(claim.data["customer_id"]) for claim in claims]
         found = await self._records.get_many(list(dict.fromkeys([*ids, *words])))
-        found += await self._with_phone(query)
-        return [customer for customer in found if call.customer_id in (None, customer.customer_id)]
-
-    async def _with_phone(self, query: str) -> list[Customer]:
-        key = phone_key(query)
-        if key is None:
-            return []
-        page = await self._records.page("phone", key, limit=_SAME_PHONE, cursor=None)
-        return [customer for customer in page.items if customer.phone and same_phone(customer.phone, query)]
+        if number is not None:
+            page = await self._records.page("phone", phone_key(number), limit=_SAME_PHONE, cursor=None)
+            found += [each for each in page.items if each.phone and same_phone(each.phone, number)]
+        visible = (each for each in found if call.customer_id in (None, each.customer_id))
+        return list({customer.customer_id: customer for customer in visible}.values())
 
     def _update(self, customer: Customer, version: int, event: HistoryEvent) -> list[Write]:
         number = customer.events + 1

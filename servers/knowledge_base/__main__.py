@@ -1,11 +1,10 @@
-"""`python -m servers.knowledge_base`, also installed as `switchboard-knowledge-base`."""
+"""Runs the knowledge-base server."""
 
 from __future__ import annotations
 
 from servers._command import server_command
-from servers.knowledge_base.server import DEFINITION
 
-main = server_command(DEFINITION)
+main = server_command("servers.knowledge_base.server:DEFINITION")
 
 if __name__ == "__main__":
     main()

@@ -66,18 +66,29 @@ class ArticleDraft(BaseModel):
 
 
 class StoredArticle(BaseModel):
-    """An article as stored."""
+    """An article as stored. What is here was checked when it was written, so that reading is cheap."""
 
-    article_id: RecordId
-    title: ShortText
-    body: Body
-    category: Category = GENERAL
-    tags: Tags = ()
+    article_id: str
+    title: str
+    body: str
+    category: str = GENERAL
+    tags: tuple[str, ...] = ()
     updated_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
     def changed(self, draft: ArticleDraft) -> StoredArticle:
         """The article with what the draft gives, as of now."""
-        return StoredArticle(**{**dict(self), **given(draft), "updated_at": datetime.now(UTC)})
+        return self.model_copy(update={**given(draft), "updated_at": datetime.now(UTC)})
+
+
+class FiledArticle(ArticleDraft):
+    """An article from a file, with its own id and day."""
+
+    article_id: RecordId
+    updated_at: AwareDatetime | None = None
+
+    def stored(self) -> StoredArticle:
+        known: JsonObject = {"updated_at": self.updated_at} if self.updated_at else {}
+        return StoredArticle(article_id=self.article_id, **given(self), **known)
 
 
 class Article(StoredArticle):

@@ -27,6 +27,9 @@ from servers.knowledge_base.articles import (
 
 ARTICLES = "articles"
 
+ENOUGH = 15
+"""In a library so large that this many articles hold all the words of a question, the others can wait."""
+
 _EXCERPT = 160
 _NUMBERED = 9
 _FIND_IT = "find the article with search_articles"
@@ -47,7 +50,7 @@ class Library:
     async def find(self, query: str, *, limit: int, cursor: str | None) -> Page[ArticleHit]:
         """Raises: InvalidError naming `query`; StructuredError `invalid_cursor`."""
         found = await search(
-            self.store, ARTICLES, query, limit=limit, cursor=cursor, vocabulary=SUPPORT, any_word=True
+            self.store, ARTICLES, query, limit=limit, cursor=cursor, vocabulary=SUPPORT, enough=ENOUGH
         )
         articles = await self._records.get_many([hit.id for hit in found.hits])
         by_id = {article.article_id: article for article in articles}

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from handoff.errors import JsonObject
 from servers._results import InvalidError
-from servers.knowledge_base.articles import StoredArticle, slug
+from servers.knowledge_base.articles import FiledArticle, StoredArticle, slug
 from servers.knowledge_base.front_matter import read_page
 
 
@@ -38,7 +38,7 @@ def article_of(text: str, name: str) -> StoredArticle:
 def article(given: JsonObject) -> StoredArticle:
     """Raises: InvalidError, naming the field and never quoting it."""
     try:
-        return StoredArticle.model_validate(given)
+        return FiledArticle.model_validate(given).stored()
     except ValidationError as error:
         raise refused(error) from None
 
@@ -46,7 +46,7 @@ def article(given: JsonObject) -> StoredArticle:
 def refused(error: ValidationError) -> InvalidError:
     """The first thing that is wrong with an article, without its value."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    known = first["loc"] and first["loc"][0] in StoredArticle.model_fields
+    known = first["loc"] and first["loc"][0] in FiledArticle.model_fields
     return InvalidError(
         first["msg"],
         field=str(first["loc"][0]) if known else "article",

@@ -1,11 +1,10 @@
-"""`python -m servers.ticketing`, also installed as `switchboard-ticketing`."""
+"""Runs the ticketing server."""
 
 from __future__ import annotations
 
 from servers._command import server_command
-from servers.ticketing.server import DEFINITION
 
-main = server_command(DEFINITION)
+main = server_command("servers.ticketing.server:DEFINITION")
 
 if __name__ == "__main__":
     main()

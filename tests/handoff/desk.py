@@ -13,7 +13,7 @@ from typing import Any
 from mcp import Client
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, ToolAnnotations
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
 from handoff import Contexts, Handoff, StoreCheckpoints, StoredContexts, Timing, current_fence, every_tool
 from handoff.errors import JsonObject, StructuredError
@@ -208,6 +208,13 @@ async def refusal(client: Client, value: Any, **options: Any) -> JsonObject:
     assert result.is_error, result.structured_content
     answer: JsonObject = result.structured_content
     return answer
+
+
+def text_of(result: CallToolResult) -> str:
+    """The text a host without structured results shows the model."""
+    [block] = result.content
+    assert isinstance(block, TextContent)
+    return block.text
 
 
 async def until(condition: Callable[[], bool]) -> None:

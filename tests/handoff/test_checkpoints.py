@@ -64,7 +64,9 @@ async def test_a_settled_receipt_is_kept_to_the_byte(checkpoints: StoreCheckpoin
     found = await checkpoints.find(claim.checkpoint.key)
     assert found is not None
     assert (found.state, found.receipt) == ("finished", text)
-    assert (await claimed(checkpoints, offer(clock))).checkpoint == found
+    for _ in range(2):
+        assert await claimed(checkpoints, offer(clock)) == Claim(found)
+        clock.advance(LEASE_SECONDS + 1)
 
 
 async def test_an_offer_with_a_receipt_is_stored_as_finished_in_one_commit(

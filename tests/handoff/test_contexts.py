@@ -211,6 +211,22 @@ async def test_stored_contexts_survive_a_restart(clocked_store: SqliteStore, clo
     assert context.calls_before_window == 70
 
 
+async def test_two_replicas_keep_one_context(clocked_store: SqliteStore, clock: Clock) -> None:
+    limits = ContextLimits(window=5)
+    replicas = [
+        StoredContexts(clocked_store, limits=limits, clock=clock, store_clock=clock.seconds) for _ in range(2)
+    ]
+    for number in range(100):
+        replicas[number % 2].record("local", ADA, call(clock, number=number))
+        if number % 7 == 0:
+            await asyncio.gather(*(replica.get("local", ADA) for replica in replicas))
+    for replica in replicas:
+        await replica.close()
+    contexts = [await replica.get("local", ADA) for replica in replicas]
+    assert contexts[0] == contexts[1]
+    assert contexts[0].calls_before_window + len(contexts[0].calls) == 100
+
+
 async def test_a_sessions_stream_does_not_grow_with_its_history(
     clocked_store: SqliteStore, clock: Clock
 ) -> None:

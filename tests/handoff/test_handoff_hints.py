@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import pytest
 from mcp import Client
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, TextContent, Tool
 from pydantic import BaseModel
 
+from handoff import every_tool, parse_envelope
 from handoff.errors import JsonObject
+from handoff.hints import HintedCall, plan_hint
 from handoff.sqlite_store import SqliteStore
 from tests.handoff.desk import READS, Clock, envelope, open_desk, receipt
 
@@ -69,6 +71,14 @@ async def test_the_calls_token_derives_from_the_envelopes_and_never_from_its_con
     async with open_desk(clocked_store, clock) as desk, Client(desk.server) as client:
         assert (await receipt(client, sent))["status"] == "completed"
         assert desk.tokens == [f"handoff:{hashlib.sha256(b'tok').hexdigest()}"]
+
+
+async def test_a_tool_without_a_token_is_called_without_one(clock: Clock) -> None:
+    sent = envelope(
+        clock, next_tool_hint="note", accumulated_context={"arguments": {"idempotency_token": "chosen"}}
+    )
+    tool = Tool(name="note", input_schema={"type": "object", "properties": {"text": {"type": "string"}}})
+    assert plan_hint(parse_envelope(sent), [tool], every_tool) == HintedCall("note", {})
 
 
 @pytest.mark.parametrize(
@@ -268,7 +278,7 @@ async def ask(code: str) -> Confirm | Elicit[Confirm]:
 Confirmed = Annotated[ElicitationResult[Confirm], Resolve(ask)]
 
 
-async def never_asked(*_: Any) -> Any:
+async def elicited(context: Any, params: Any) -> Any:
     raise AssertionError("a hinted tool must not ask the person behind the delivery")
 
 
@@ -282,7 +292,7 @@ async def test_a_tool_that_asks_a_person_is_left_to_the_caller(
             """Asks before it goes on."""
             return code
 
-        async with Client(desk.server, elicitation_callback=never_asked) as client:
+        async with Client(desk.server, elicitation_callback=elicited) as client:
             sent = envelope(clock, next_tool_hint="confirm", accumulated_context={"code": "x"})
             answer = await receipt(client, sent)
             assert (answer["status"], answer["next_tools"]) == ("accepted", ["confirm"])

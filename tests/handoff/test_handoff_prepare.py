@@ -13,7 +13,7 @@ from mcp import Client
 from handoff import StoreCheckpoints, parse_envelope
 from handoff.errors import JsonObject, StoreUnavailableError
 from handoff.sqlite_store import SqliteStore
-from tests.handoff.desk import Clock, open_desk, receipt
+from tests.handoff.desk import Clock, open_desk, receipt, text_of
 
 STDIO: dict[str, Any] = {"default_ttl_seconds": 3600, "max_context_bytes": 4096}
 
@@ -98,7 +98,7 @@ async def test_a_repeated_token_answers_the_same_envelope_verbatim(
         again = await client.call_tool(
             "prepare_handoff", {**asked, "accumulated_context": {"a": "é", "b": 1}}
         )
-        assert first.content[0].text == again.content[0].text
+        assert text_of(first) == text_of(again)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_on_stdio_terms_an_envelope_lives_an_hour_and_long_contexts_are_re
     async with open_desk(clocked_store, clock, **STDIO) as desk, Client(desk.server) as client:
         fits = await prepared(client, request(accumulated_context={"notes": "é" * (most // 2)}))
         assert fits["ttl_seconds"] == 3600
-        error = await refused(client, request(accumulated_context={"notes": "é" * (most // 2) + "xx"}))
+        error = await refused(client, request(accumulated_context={"notes": "é" * (most // 2) + "x"}))
         assert (error["code"], error["field"]) == ("context_too_large", "accumulated_context")
         assert "distil" in error["suggestion"]
 
@@ -192,13 +192,10 @@ async def test_a_long_conversations_summary_travels_with_the_envelope(
     clocked_store: SqliteStore, clock: Clock
 ) -> None:
     session_id = str(uuid.UUID(int=7))
+    meta: Any = {"dev.switchboard/session": session_id}
     async with open_desk(clocked_store, clock) as desk, Client(desk.server) as client:
         for number in range(22):
-            await client.call_tool(
-                "find_invoice",
-                {"invoice_id": f"inv_{number}"},
-                meta={"dev.switchboard/session": session_id},
-            )
+            await client.call_tool("find_invoice", {"invoice_id": f"inv_{number}"}, meta=meta)
         envelope = await prepared(client, request(session_id=session_id))
         assert envelope["summary_before_window"].splitlines() == [
             "09:00 find_invoice(invoice_id=inv_1): ok",

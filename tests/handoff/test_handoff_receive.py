@@ -11,7 +11,7 @@ from mcp import Client
 from handoff.envelope import MAX_BYTES, parse_envelope
 from handoff.errors import JsonObject
 from handoff.sqlite_store import SqliteStore
-from tests.handoff.desk import Clock, Desk, deliver, envelope, open_desk, receipt, refusal
+from tests.handoff.desk import Clock, Desk, deliver, envelope, open_desk, receipt, refusal, text_of
 
 
 async def handoffs(desk: Desk) -> int:
@@ -180,7 +180,7 @@ async def test_a_known_token_answers_the_stored_result_to_the_byte_however_old(
         first = await deliver(client, sent)
         clock.advance(20 * 24 * 3600)
         second = await deliver(client, sent)
-        assert first.content[0].text.replace('"replayed":false', '"replayed":true') == second.content[0].text
+        assert text_of(first).replace('"replayed":false', '"replayed":true') == text_of(second)
         assert first.structured_content["status"] == "completed"
         assert first.structured_content["result"] == {"amount": 3.0, "fee": 1.0}
         assert second.structured_content == {**first.structured_content, "replayed": True}

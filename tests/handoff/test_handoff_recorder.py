@@ -94,9 +94,10 @@ async def test_a_session_id_is_no_credential(clocked_store: SqliteStore, clock: 
     def principal(ctx: Any) -> str:
         return str(ctx.request_context.meta["test/principal"])
 
-    ada, ben = {"test/principal": "ada"}, {"test/principal": "ben"}
+    ada: Any = {"test/principal": "ada", **meta()}
+    ben: Any = {"test/principal": "ben"}
     async with open_desk(clocked_store, clock, principal=principal) as desk, Client(desk.server) as client:
-        await client.call_tool("find_invoice", {"invoice_id": "inv_1"}, meta={**meta(), **ada})
+        await client.call_tool("find_invoice", {"invoice_id": "inv_1"}, meta=ada)
         assert await calls_of(client, meta=ben) == []
         cleared = await client.call_tool("clear_context", {"session_id": SESSION}, meta=ben)
         assert cleared.structured_content == {"session_id": SESSION, "cleared": False}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from mcp import Client
 
-from handoff import Claim, StoreCheckpoints, Timing
+from handoff import Checkpoint, Claim, StoreCheckpoints, Timing
 from handoff.errors import JsonObject, StaleFenceError, StoreUnavailableError
 from handoff.sqlite_store import SqliteStore
 from handoff.store import Lease
@@ -17,7 +17,7 @@ from tests.handoff.desk import QUICK, WAIT, Clock, Desk, envelope, open_desk, re
 AT_ONCE = replace(QUICK, wait_seconds=0.0)
 """Answers `processing` without waiting for the work."""
 
-RENEWING = replace(QUICK, wait_seconds=0.0, renew_seconds=0.005)
+RENEWING = replace(QUICK, wait_seconds=0.0, renew_seconds=0.005, run_seconds=10 * WAIT)
 
 
 def gated(clock: Clock, **changes: object) -> JsonObject:
@@ -76,6 +76,70 @@ async def test_a_changed_envelope_is_a_conflict_also_while_the_first_runs(
     async with open_desk(clocked_store, clock, timing=AT_ONCE) as desk, Client(desk.server) as client:
         assert (await receipt(client, sent))["status"] == "processing"
         assert (await refusal(client, {**sent, "ttl_seconds": 60}))["code"] == "token_conflict"
+
+
+class Slow(StoreCheckpoints):
+    """Holds every claim back until told, and then perhaps fails."""
+
+    def __init__(self, store: SqliteStore, failure: StoreUnavailableError | None = None) -> None:
+        super().__init__(store)
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+        self.failure = failure
+
+    async def claim(self, offer: Checkpoint, *, owner: str, seconds: float) -> Claim:
+        self.reached.set()
+        await self.opened.wait()
+        if self.failure:
+            raise self.failure
+        return await super().claim(offer, owner=owner, seconds=seconds)
+
+
+async def test_nothing_is_answered_before_the_handoff_is_on_disk(
+    clocked_store: SqliteStore, clock: Clock
+) -> None:
+    sent, slow = gated(clock), Slow(clocked_store)
+    async with (
+        open_desk(clocked_store, clock, timing=AT_ONCE, checkpoints=slow) as desk,
+        Client(desk.server) as client,
+    ):
+        deliveries = [asyncio.create_task(receipt(client, sent)) for _ in range(3)]
+        await asyncio.wait_for(slow.reached.wait(), WAIT)
+        await client.list_tools()  # answered after the deliveries before it, had they an answer
+        assert not any(delivery.done() for delivery in deliveries)
+        slow.opened.set()
+        answers = await asyncio.gather(*deliveries)
+        assert [answer["status"] for answer in answers] == ["processing"] * 3
+        await entered(desk)
+        assert desk.runs == ["pay_gated"]
+
+
+async def test_a_store_that_fails_refuses_every_delivery_and_the_next_one_works(
+    clocked_store: SqliteStore, clock: Clock
+) -> None:
+    sent, slow = gated(clock), Slow(clocked_store, StoreUnavailableError("the disk is full"))
+    async with open_desk(clocked_store, clock, checkpoints=slow) as desk, Client(desk.server) as client:
+        deliveries = [asyncio.create_task(refusal(client, sent)) for _ in range(3)]
+        await asyncio.wait_for(slow.reached.wait(), WAIT)
+        slow.opened.set()
+        for error in await asyncio.gather(*deliveries):
+            assert (error["code"], error["retryable"]) == ("store_unavailable", True)
+        slow.failure = None
+        desk.gate.opened.set()
+        assert (await receipt(client, sent))["status"] == "completed"
+        assert desk.runs == ["pay_gated"]
+
+
+async def test_a_server_that_stops_before_it_stored_the_handoff_says_so(
+    clocked_store: SqliteStore, clock: Clock
+) -> None:
+    sent, slow = gated(clock), Slow(clocked_store)
+    async with open_desk(clocked_store, clock, checkpoints=slow) as desk, Client(desk.server) as client:
+        delivery = asyncio.create_task(refusal(client, sent))
+        await asyncio.wait_for(slow.reached.wait(), WAIT)
+        await desk.handoff.close(0)
+        error = await delivery
+        assert (error["code"], error["retryable"]) == ("busy", True)
+        assert await clocked_store.log("handoffs") == []
 
 
 async def test_many_deliveries_at_once_do_the_work_once(clocked_store: SqliteStore, clock: Clock) -> None:

@@ -250,17 +250,23 @@ def add_handoff_tool(mcp: MCPServer, state: State) -> None:
 
 
 def build_paged_server() -> Server[Any]:
-    """Two tools, each on a page of its own, that answer the arguments they got, whatever these are."""
+    """Two tools, each on a page of its own, that answer the arguments they got, whatever these are.
+
+    The second promises a structured result and gives one only if it was asked for a `value`.
+    """
 
     async def list_tools(ctx: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         cursor = params.cursor if params else None
         name, following = ("second", None) if cursor == "2" else ("first", "2")
-        tool = Tool(name=name, input_schema={"type": "object"})
+        promise = {"type": "object", "required": ["value"]} if name == "second" else None
+        tool = Tool(name=name, input_schema={"type": "object"}, output_schema=promise)
         return ListToolsResult(tools=[tool], next_cursor=following)
 
     async def call_tool(ctx: Any, params: CallToolRequestParams) -> CallToolResult:
-        text = f"{params.name} {json.dumps(params.arguments)}"
-        return CallToolResult(content=[TextContent(type="text", text=text)])
+        text = TextContent(type="text", text=f"{params.name} {json.dumps(params.arguments)}")
+        return CallToolResult(
+            content=[text], structured_content=params.arguments if params.name == "second" else None
+        )
 
     return Server("paged", on_list_tools=list_tools, on_call_tool=call_tool)
 

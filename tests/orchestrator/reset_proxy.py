@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 When = Literal["request", "answer", "body"]
+Rule = When | int
+"""Where to break, or the HTTP status to answer instead."""
 
 
 class ResetProxy:
@@ -21,7 +23,7 @@ class ResetProxy:
         self.port = 0
         self.cuts = 0
         self._target = port
-        self._rules: list[tuple[bytes, When]] = []
+        self._rules: list[tuple[bytes, Rule]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -30,6 +32,10 @@ class ResetProxy:
 
     def cut(self, marker: str, when: When, *, times: int = 1) -> None:
         self._rules += [(marker.encode(), when)] * times
+
+    def refuse(self, marker: str, status: int) -> None:
+        """Answer the next request that contains `marker` with a status and a page, as a gateway would."""
+        self._rules.append((marker.encode(), status))
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -71,14 +77,16 @@ class ResetProxy:
         answers: asyncio.StreamReader,
         upstream: asyncio.StreamWriter,
     ) -> None:
-        cutting: list[When] = []
+        cutting: list[Rule] = []
 
         async def requests() -> None:
             while chunk := await reader.read(65_536):
-                when = self._matching(chunk)
-                if when == "request":
+                rule = self._matching(chunk)
+                if isinstance(rule, int):
+                    writer.write(f"HTTP/1.1 {rule} No\r\nconnection: close\r\n\r\n<html>no</html>".encode())
+                if isinstance(rule, int) or rule == "request":
                     return
-                cutting.extend([when] if when else [])
+                cutting.extend([rule] if rule else [])
                 upstream.write(chunk)
                 await upstream.drain()
 
@@ -101,7 +109,7 @@ class ResetProxy:
             with contextlib.suppress(OSError):
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _matching(self, chunk: bytes) -> When | None:
+    def _matching(self, chunk: bytes) -> Rule | None:
         for rule in self._rules:
             if rule[0] in chunk:
                 self._rules.remove(rule)

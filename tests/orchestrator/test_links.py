@@ -1,4 +1,4 @@
-"""Connections to real server processes: parallel calls, deaths, restarts, resets, and bad addresses."""
+"""Connections to real server processes: parallel calls, deaths, bad commands, limits, results."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from orchestrator.links import CallOutcome, ServerLinks
+from orchestrator.links import ServerLinks
 from orchestrator.team import ServerEntry
-from tests.orchestrator.fake_servers import HttpServer, State, eventually, free_port, stdio_command
-from tests.orchestrator.reset_proxy import ResetProxy, When
-
-TIMEOUT = 20.0
+from tests.orchestrator.fake_servers import HttpServer, State, eventually
+from tests.orchestrator.linking import TIMEOUT, at, call, calling, child, is_running, linked, pid_of, until_ok
 
 
 @pytest.fixture
@@ -37,53 +33,6 @@ def http_server(http_state: State) -> Iterator[HttpServer]:
     server = HttpServer(http_state)
     yield server.start()
     server.kill()
-
-
-def child(state: State, *options: str, **limits: Any) -> ServerEntry:
-    return ServerEntry(command=stdio_command(state, *options), **limits)
-
-
-def at(*urls: str, **more: Any) -> ServerEntry:
-    return ServerEntry(urls=urls, **more)
-
-
-@asynccontextmanager
-async def linked(connect_timeout: float = 30.0, **servers: ServerEntry) -> AsyncIterator[ServerLinks]:
-    async with ServerLinks(servers, connect_timeout=connect_timeout) as links:
-        yield links
-
-
-async def call(links: ServerLinks, server: str, tool: str, **arguments: Any) -> CallOutcome:
-    return await links.call(server, tool, arguments, meta={}, timeout=TIMEOUT)
-
-
-def calling(links: ServerLinks, server: str, tool: str, **arguments: Any) -> asyncio.Task[CallOutcome]:
-    return asyncio.create_task(call(links, server, tool, **arguments))
-
-
-async def pid_of(links: ServerLinks, server: str) -> int:
-    outcome = await call(links, server, "who")
-    assert outcome.ok, outcome.content
-    return int(outcome.content["facts"]["pid"])
-
-
-async def until_ok(links: ServerLinks, server: str, tool: str, **arguments: Any) -> CallOutcome:
-    """Call until it works, as a caller with patience would."""
-    async with asyncio.timeout(TIMEOUT):
-        for _ in range(1_000):
-            outcome = await call(links, server, tool, **arguments)
-            if outcome.ok:
-                break
-            await asyncio.sleep(outcome.retry_after_seconds or 0.02)
-    return outcome
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 async def test_calls_share_one_child_and_run_at_the_same_time(state: State) -> None:
@@ -194,7 +143,12 @@ async def test_all_pages_of_the_tool_list_are_read(state: State) -> None:
     async with linked(one=child(state, "--paged")) as links:
         assert await links.unavailable() == {}
         assert list(links.tools("one")) == ["first", "second"]
-        assert (await call(links, "one", "second", n=1)).content == {"text": 'second {"n": 1}'}
+        assert (await call(links, "one", "first", n=1)).content == {"text": 'first {"n": 1}'}
+        assert (await call(links, "one", "second", value=1)).content == {"value": 1}
+        broken = await call(links, "one", "second", secret="hunter2")
+        assert broken.code == "invalid_result"
+        assert not broken.retryable
+        assert "hunter2" not in str(broken.content)
 
 
 async def test_definitions_carry_what_the_server_says_of_a_tool(http_server: HttpServer) -> None:
@@ -285,128 +239,6 @@ async def test_a_large_result_comes_through(way: str, state: State, http_server:
     async with linked(one=entry) as links:
         outcome = await call(links, "one", "big", size=2_000_000)
         assert len(outcome.content["value"]) == 2_000_000
-
-
-@pytest.mark.parametrize("when", ["request", "answer", "body"])
-async def test_a_reset_costs_only_the_call_it_hit(
-    when: When, http_server: HttpServer, http_state: State
-) -> None:
-    async with ResetProxy(http_server.port) as proxy, linked(one=at(proxy.url)) as links:
-        keys = [f"spared-{when}-1", f"spared-{when}-2"]
-        spared = [calling(links, "one", "slow", key=key) for key in keys]
-        await eventually(lambda: all(http_state.started(key) for key in keys))
-        proxy.cut("unlucky", when)
-        unlucky = await asyncio.wait_for(call(links, "one", "echo", text="unlucky"), TIMEOUT)
-        assert unlucky.code == "server_unavailable"
-        assert unlucky.outcome_unknown
-        for key in keys:
-            http_state.release(key)
-        assert all(outcome.ok for outcome in await asyncio.gather(*spared))
-        assert proxy.cuts == 1
-
-
-@pytest.mark.parametrize("era", ["modern", "legacy"])
-async def test_an_http_server_may_be_restarted_under_its_callers(era: str, state: State) -> None:
-    server = HttpServer(state, *(["--legacy"] if era == "legacy" else [])).start()
-    try:
-        async with linked(one=at(server.url)) as links:
-            in_flight = calling(links, "one", "slow", key="lost")
-            await eventually(lambda: state.started("lost"))
-            server.kill()
-            lost = await asyncio.wait_for(in_flight, TIMEOUT)
-            assert lost.code == "server_unavailable"
-            assert lost.outcome_unknown
-
-            down = await call(links, "one", "echo", text="x")
-            assert down.code == "server_unavailable"
-            assert down.surely_not_done
-
-            server.start()
-            assert (await until_ok(links, "one", "echo", text="back")).content == {"value": "back"}
-    finally:
-        server.kill()
-
-
-async def test_the_first_url_that_answers_is_used(http_server: HttpServer) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}/mcp"
-    async with linked(one=at(nobody, http_server.url)) as links:
-        assert (await call(links, "one", "echo", text="x")).ok
-
-
-async def test_when_the_preferred_server_goes_away_the_next_url_takes_over(
-    state: State, http_server: HttpServer
-) -> None:
-    preferred = HttpServer(state).start()
-    try:
-        async with linked(one=at(preferred.url, http_server.url)) as links:
-            first = await pid_of(links, "one")
-            preferred.kill()
-            await until_ok(links, "one", "echo", text="x")
-            assert await pid_of(links, "one") != first
-    finally:
-        preferred.kill()
-
-
-async def test_nobody_at_the_address_is_one_clear_line() -> None:
-    url = f"http://127.0.0.1:{free_port()}/mcp"
-    async with linked(one=at(url)) as links:
-        unavailable = await asyncio.wait_for(links.unavailable(), 10)
-    assert unavailable["one"].message == (
-        f"server one is unavailable: nobody answers at {url}; "
-        "start it, or check servers.one.urls in the team file"
-    )
-
-
-async def test_the_credential_goes_along_and_its_absence_is_named(
-    http_server: HttpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = at(http_server.url, credential_env="SWITCHBOARD_ONE_TOKEN")
-    monkeypatch.delenv("SWITCHBOARD_ONE_TOKEN", raising=False)
-    async with linked(one=entry) as links:
-        unavailable = await links.unavailable()
-        assert "set SWITCHBOARD_ONE_TOKEN" in unavailable["one"].message
-    monkeypatch.setenv("SWITCHBOARD_ONE_TOKEN", "tok-1")
-    async with linked(one=entry) as links:
-        assert (await call(links, "one", "who")).content["facts"]["credential"] == "Bearer tok-1"
-
-
-@asynccontextmanager
-async def answering(head: str, body: str = "") -> AsyncIterator[str]:
-    """An HTTP server that says the same to everybody."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(
-            f"HTTP/1.1 {head}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode()
-        )
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
-
-
-@pytest.mark.parametrize(
-    ("head", "body", "said"),
-    [
-        ("401 Unauthorized", "{}", "it refuses the credential in SWITCHBOARD_ONE_TOKEN"),
-        ("503 Service Unavailable", "<html>", "answers with HTTP status 503"),
-        ("404 Not Found", "", "there is no MCP server at"),
-        ("200 OK\r\ncontent-type: text/html", "<html>", "the protocol handshake failed"),
-    ],
-)
-async def test_an_address_that_is_not_the_server_is_one_clear_line(
-    head: str, body: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SWITCHBOARD_ONE_TOKEN", "tok-1")
-    async with (
-        answering(head, body) as url,
-        linked(one=at(url, credential_env="SWITCHBOARD_ONE_TOKEN")) as links,
-    ):
-        message = (await asyncio.wait_for(links.unavailable(), 10))["one"].message
-    assert said in message
-    assert "\n" not in message
-    assert "tok-1" not in message
 
 
 async def test_results_and_errors_of_foreign_servers_become_structured(http_server: HttpServer) -> None:

@@ -67,6 +67,7 @@ async def test_a_customer_is_found_by_name_company_email_phone_and_id(directory:
         "0046 8 465 004 90",
         "08-465 004 90",
         "(08) 465.004.90",
+        "she called from +46 8 465 004 90 just now",
     ],
 )
 async def test_an_address_or_number_finds_its_customer_however_it_is_written(
@@ -84,12 +85,21 @@ async def test_numbers_that_only_end_alike_are_different_numbers(directory: Dire
 
     assert await found(directory, "+49 30 4650490") == ["Jonas Brandt"]
     assert await found(directory, "08-465 04 90") == ["Ada Lindqvist"]
-    assert await found(directory, "465 0490") == ["Ada Lindqvist", "Jonas Brandt"]
+    assert sorted(await found(directory, "465 0490")) == ["Ada Lindqvist", "Jonas Brandt"]
     assert await found(directory, "+44 20 465 0490") == []
 
 
 @pytest.mark.parametrize(
-    "query", ["ada.lindqvist@example.org", "+46 8 465 004 99", "cus_0000", "nobody at all", "@", "***"]
+    "query",
+    [
+        "ada.lindqvist@example.org",
+        "+46 8 465 004 99",
+        "call from 0846500499",
+        "cus_0000",
+        "nobody at all",
+        "@",
+        "***",
+    ],
 )
 async def test_what_is_merely_similar_to_an_exact_query_is_not_found(
     directory: Directory, query: str

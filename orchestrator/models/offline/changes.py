@@ -27,7 +27,7 @@ _STATED = (
 )
 _OLD_BEFORE = re.compile(
     r"\b(from|old|older|former|previous|instead of|rather than|in place of|not|replace|replaces|replacing|swap|no longer (use|have|check|read)"
-    r"|access to|lost|current|existing|was|used to be|and not|outdated|wrong)\b[^@]{0,28}$",
+    r"|access to|lost|was|used to be|and not|from my (current|existing)|outdated|wrong)\b[^@;.]{0,28}$",
     re.IGNORECASE,
 )
 _NEW_BEFORE = re.compile(
@@ -35,7 +35,7 @@ _NEW_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _OLD_AFTER = re.compile(
-    r"^\W*(is |has been |was |does |will |has )?(no longer|old|outdated|dead|gone|closed|not|doesn't|wrong|my old|being shut|shut down|deactivated|expired|stopped|any ?more)\b",
+    r"^\W*(is |has been |was |does |will |has )?(no longer|outdated|dead|gone|closed|not (working|valid|in use|used|active|correct|right|mine|my|any)|doesn't (work|exist)|wrong|my old|being shut|shut down|deactivated|expired|stopped|any ?more)\b",
     re.IGNORECASE,
 )
 _ELSEWHERE = re.compile(
@@ -87,6 +87,8 @@ _SPECIAL: dict[str, tuple[str, ...]] = {
         "#email .. instead",
         "instead .. #email",
         "@change .. #email .. to|for|with|by .. #email",
+        "#email .. @sure_change|use .. #email",
+        "#email .. replace|swap|change|switch .. with|by|to|for .. #email",
         "@change .. account|login|me .. to|under|with .. #email",
         "register|list|file ~ under|with|at .. #email",
         "from now on .. #email",
@@ -102,6 +104,8 @@ def _excluded(sentence: Sentence, span: Span, field: str) -> bool:
     """Whether it only sounds like a wish: a question how, a denial, a supposition, a report, another thing."""
     start, end = span
     tokens = sentence.tokens
+    if tokens[start].text in ("not", "never", "no"):
+        return field != "email" and "longer" not in sentence.words(start, end)
     if stance.is_wh_question(sentence, start) or _is_how(sentence, span):
         return True
     if stance.is_denied(sentence, span) or stance.is_imagined(sentence, span) and not _polite(sentence, span):

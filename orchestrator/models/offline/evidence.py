@@ -35,7 +35,7 @@ _COORDINATORS = frozenset(
     ]
 )
 _SUBORDINATORS = frozenset(
-    "because since cause when while which who if after before so until whenever as that although though once".split()
+    ["because", "since", "cause", "when", "while", "which", "who", "if", "after", "before", "so", "until", "whenever", "as", "although", "though", "once"]
 )
 
 
@@ -59,9 +59,9 @@ class Rule:
     forms: tuple[str, ...]
 
 
-def findings(sentence: Sentence, number: int) -> Iterator[Finding]:
+def findings(sentence: Sentence, number: int, *, last_resort: bool = False) -> Iterator[Finding]:
     """Everything the rule table sees in the sentence; what is only quoted counts for nothing."""
-    for rule in _rules():
+    for rule in _weak_rules() if last_resort else _rules():
         for span in rule.pattern.spans(sentence):
             quoted = sentence.quoted and all(at in sentence.quoted for at in range(*span))
             if not quoted and all(has_form(form, sentence, span) for form in rule.forms):
@@ -94,9 +94,21 @@ def _apart(weaker: Span, stronger: Span, sentence: Sentence) -> bool:
 
 @functools.cache
 def _rules() -> tuple[Rule, ...]:
+    """The rules for what is plain."""
+    kinds = {kind: lines for kind, lines in table("rules").items() if kind != "last_resort"}
+    return _read(kinds)
+
+
+@functools.cache
+def _weak_rules() -> tuple[Rule, ...]:
+    """The rules for what is hinted at, when nothing is plain."""
+    return _read(table("rules")["last_resort"])
+
+
+def _read(kinds: dict[str, dict[str, float]]) -> tuple[Rule, ...]:
     return tuple(
         Rule(kind, float(weight), pattern(text), tuple(forms.split()))
-        for kind, lines in table("rules").items()
+        for kind, lines in kinds.items()
         for line, weight in lines.items()
         for text, _, forms in [line.partition(" if ")]
     )

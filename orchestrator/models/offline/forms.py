@@ -7,13 +7,13 @@ from orchestrator.models.offline.sentences import Sentence
 
 _TERSE = 6
 _ASKING = frozenset(
-    "how what where when why which who is are am was were do does did can could will would have has had may should".split()
+    ["how", "what", "where", "when", "why", "which", "who", "is", "are", "am", "was", "were", "do", "does", "did", "can", "could", "will", "would", "have", "has", "had", "may", "should"]
 )
+_QUESTION_WORDS = frozenset(["how", "what", "where", "which", "who", "can", "could", "does"])
 _IMPERATIVES = frozenset(
-    "refund change update send tell give help fix explain cancel set add remove show check put make stop get return"
-    " connect call transfer list resend forward replace correct let mail swap switch upgrade downgrade buy order move".split()
+    ["refund", "change", "update", "send", "tell", "give", "help", "fix", "explain", "cancel", "set", "add", "remove", "show", "check", "put", "make", "stop", "get", "return", "connect", "call", "transfer", "list", "resend", "forward", "replace", "correct", "let", "mail", "swap", "switch", "upgrade", "downgrade", "buy", "order", "move"]
 )
-_OPENERS = frozenset("hi hello hey dear please pls and or so but sorry also , team there".split())
+_OPENERS = frozenset(["hi", "hello", "hey", "dear", "please", "pls", "and", "or", "so", "but", "sorry", "also", ",", "team", "there"])
 
 
 def has_form(name: str, sentence: Sentence, span: Span) -> bool:
@@ -21,6 +21,8 @@ def has_form(name: str, sentence: Sentence, span: Span) -> bool:
     match name:
         case "question":
             return sentence.is_question or _first_word(sentence, span) in _ASKING
+        case "statement":
+            return not sentence.is_question and _first_word(sentence, span) not in _QUESTION_WORDS
         case "request":
             return _is_request(sentence, span)
         case "terse":

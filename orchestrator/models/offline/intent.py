@@ -9,7 +9,6 @@ from enum import StrEnum
 from orchestrator.models.offline import stance
 from orchestrator.models.offline.changes import Change, find_changes
 from orchestrator.models.offline.evidence import Finding, findings, strongest
-from orchestrator.models.offline.extraction import amounts
 from orchestrator.models.offline.judgement import Message, judge
 from orchestrator.models.offline.letter import Letter, open_letter
 from orchestrator.models.offline.patterns import mark_concepts
@@ -44,7 +43,7 @@ class Kind(StrEnum):
 
 _SMALL_TALK = (Kind.IDENTITY, Kind.FEEDBACK, Kind.THANKS, Kind.GREETING)
 _OVERRULES: dict[Kind, tuple[Kind, ...]] = {
-    Kind.DUPLICATE_CHARGE: (Kind.DUPLICATE_CHECK, Kind.REFUND_REQUEST, Kind.INVOICE_QUESTION),
+    Kind.DUPLICATE_CHARGE: (Kind.DUPLICATE_CHECK, Kind.INVOICE_QUESTION, Kind.PLAN_CHANGE),
     Kind.DUPLICATE_CHECK: (Kind.INVOICE_QUESTION, Kind.REFUND_REQUEST),
     Kind.FAULT: (Kind.HOW_TO, Kind.TICKET_STATUS),
     Kind.ACCOUNT_CHANGE: (Kind.HOW_TO, Kind.INVOICE_QUESTION),
@@ -101,21 +100,25 @@ def _believed(message: Message, letter: Letter) -> list[Finding]:
         Finding(Kind.ACCOUNT_CHANGE, _CHANGE_WEIGHT, number, span)
         for number, span, _ in find_changes(message.sentences, letter.body)
     ]
+    believed = _judged(message, changes)
+    believed += _amount_twice(message, believed)
+    polite = all(finding.kind in (Kind.THANKS, Kind.GREETING) for finding in believed)
+    if polite and not message.is_settled and not message.is_fine_again:
+        believed += _judged(message, [], last_resort=True)
+    return believed
+
+
+def _judged(message: Message, changes: list[Finding], *, last_resort: bool = False) -> list[Finding]:
     believed: list[Finding] = []
     for number, sentence in enumerate(message.sentences):
         judged = [
             replace(finding, kind=kind)
-            for finding in findings(sentence, number)
+            for finding in findings(sentence, number, last_resort=last_resort)
             if (kind := judge(finding, message)) is not None
         ]
         judged += [change for change in changes if change.sentence == number]
-        strong = [
-            finding
-            for finding in judged
-            if finding.weight >= ENOUGH or finding.kind in (Kind.THANKS, Kind.GREETING)
-        ]
-        believed += strongest(strong, sentence)
-    return believed + _amount_twice(message, believed)
+        believed += strongest([finding for finding in judged if _convinces(finding, message)], sentence)
+    return believed
 
 
 def _convinces(finding: Finding, message: Message) -> bool:
@@ -134,13 +137,14 @@ def _amount_twice(message: Message, believed: list[Finding]) -> list[Finding]:
     """A double charge told by its amounts: `48 EUR on Monday. And 48 EUR again on Tuesday!`"""
     if any(finding.kind.startswith("duplicate") for finding in believed) or not message.claims:
         return []
+    telling = ("again", "another", "sure_bank", "twice", "only_charge")
+    told = any(sentence.has(concept) for sentence in message.sentences for concept in telling)
     seen: dict[str, int] = {}
     for number, sentence in enumerate(message.sentences):
         for at, token in enumerate(sentence.tokens):
             if token.kind != "money":
                 continue
             repeated = seen.get(token.text)
-            told = sentence.has("again") or sentence.has("another") or sentence.has("sure_bank") or sentence.has("twice")
             if repeated is not None and told:
                 finding = Finding(Kind.DUPLICATE_CHARGE, 4.2, number, (at, at + 1))
                 kind = judge(finding, message)

@@ -39,7 +39,8 @@ class Message:
     def is_fine_again(self) -> bool:
         elsewhere = set(table("stance")["other_things_fine"].split())
         return any(
-            sentence.has("fine_again") and not elsewhere & set(sentence.words()) for sentence in self.sentences
+            sentence.has("fine_again") and not elsewhere & set(sentence.words())
+            for sentence in self.sentences
         )
 
 
@@ -70,10 +71,11 @@ def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str |
 
 def _not_doubled(sentence: Sentence, span: Span) -> str | None:
     """What is meant when the words for twice do not stand for a double charge: "" for nothing at all."""
+    clause = sentence.clause_of(span[0])
     for kind, cues in table("stance")["not_doubled"].items():
         for cue in cues:
             for start, end in pattern(cue).spans(sentence):
-                if start < span[1] and span[0] < end:
+                if start < clause.stop and clause.start < end:
                     asks = has_form("question", sentence, span)
                     return "" if kind == "how_to" and not asks else kind.removeprefix("nothing")
     return None
@@ -90,6 +92,7 @@ def _is_about_policy(sentence: Sentence, span: Span) -> bool:
     return (
         asks
         and not own
+        and not sentence.has("please")
         and bool({"you", "customers", "people", "users", "halyard", "anyone", "one"} & set(words))
         and "did" not in words
         and "have" not in words
@@ -99,7 +102,11 @@ def _is_about_policy(sentence: Sentence, span: Span) -> bool:
 def _fault(sentence: Sentence, span: Span, message: Message) -> str | None:
     if message.is_fine_again and not stance.finds("still_open", sentence):
         return None
-    if stance.is_imagined(sentence, span) and has_form("question", sentence, span):
+    if stance.finds("off_topic", sentence):
+        return None
+    first = sentence.tokens[sentence.clause_of(span[0]).start].text
+    general = first in ("do", "does", "would", "will", "could") and sentence.is_question
+    if general or (stance.is_conditional(sentence, span) and has_form("question", sentence, span)):
         return "how_to"
     return "fault"
 
@@ -120,19 +127,20 @@ def _invoice_question(sentence: Sentence, span: Span, message: Message) -> str |
 
 def _person(sentence: Sentence, span: Span, message: Message) -> str | None:
     words = set(sentence.words(*span))
+    if sentence.has("sure_how") and not (sentence.has("sure_person") or sentence.has("call_me")):
+        return None
     averse = sentence.has("bot") and {"not", "no", "stop", "without", "than", "instead", "enough"} & set(
         sentence.words()
     )
     if stance.is_denied(sentence, span) and not averse:
         return None
+    if any(sentence.has(concept) for concept in ("legal", "danger", "complaint")):
+        return None if stance.finds("not_for_a_person", sentence) else "person"
     if stance.finds("only_if_you_fail", sentence):
         return "person_otherwise"
-    if stance.finds("not_for_a_person", sentence) or (
-        stance.is_imagined(sentence, span) and not sentence.has("please")
-    ):
+    if stance.finds("not_for_a_person", sentence) or stance.is_conditional(sentence, span):
         return None
-    talks = sentence.has("sure_talk") or sentence.has("call_me")
-    if stance.finds("people_of_the_product", sentence) and not talks:
+    if stance.finds("people_of_the_product", sentence) and not sentence.has("talk"):
         return None
     told = bool({"talked", "spoke", "spoken", "chatted", "called", "discussed"} & words)
     return None if told and not has_form("request", sentence, span) else "person"
@@ -154,7 +162,9 @@ def _injection(sentence: Sentence, span: Span, message: Message) -> str | None:
 
 
 def _cancellation(sentence: Sentence, span: Span, message: Message) -> str | None:
-    if stance.is_denied(sentence, span) or _told_past(sentence, span):
+    if stance.finds("not_a_cancellation", sentence) or stance.is_denied(sentence, span):
+        return None
+    if _told_past(sentence, span):
         return None
     asks = (
         stance.is_wh_question(sentence, span[0])

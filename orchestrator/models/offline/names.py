@@ -15,8 +15,7 @@ _CUES = (
     r"\bcompany\b[^.;!?]{0,30}?\b(?:to|now|as|called)\b\s*:?\s*",
 )
 _STOPS = frozenset(
-    "please pls thanks thank not instead from and in on since because as for my the after before now effective with but"
-    " is was can could i we it so that this name new married too also asap today kindly rather".split()
+    ["please", "pls", "thanks", "thank", "not", "instead", "from", "and", "in", "on", "since", "because", "as", "for", "my", "the", "after", "before", "now", "effective", "with", "but", "is", "was", "can", "could", "i", "we", "it", "so", "that", "this", "name", "new", "married", "too", "also", "asap", "today", "kindly", "rather"]
 )
 _LONGEST = 5
 

@@ -11,15 +11,15 @@ from orchestrator.models.offline.stems import stem
 from orchestrator.models.offline.tables import table
 
 _AUXILIARIES = frozenset(
-    "was were am are is have has had do does did will would can could should may might".split()
+    ["was", "were", "am", "are", "is", "have", "has", "had", "do", "does", "did", "will", "would", "can", "could", "should", "may", "might"]
 )
 _SUBJECTS = frozenset(
-    "i we you it they he she my our the your this that there any anyone someone halyard".split()
+    ["i", "we", "you", "it", "they", "he", "she", "my", "our", "the", "your", "this", "that", "there", "any", "anyone", "someone", "halyard"]
 )
 _OPENERS = frozenset(
-    "hi hello hey dear please and or so but sorry well okay also , team there support halyard then".split()
+    ["hi", "hello", "hey", "dear", "please", "and", "or", "so", "but", "sorry", "well", "okay", "also", ",", "team", "there", "support", "halyard", "then"]
 )
-_WH = frozenset("how what where when why which who whom whose".split())
+_WH = frozenset(["how", "what", "where", "when", "why", "which", "who", "whom", "whose"])
 
 
 @functools.cache
@@ -84,7 +84,8 @@ def is_asked(sentence: Sentence, span: Span) -> bool:
             return True
     clause = sentence.clause_of(span[0])
     words = [tokens[at].text for at in clause if tokens[at].text not in _OPENERS]
-    begins = bool(words) and words[0] in _AUXILIARIES and (len(words) < 2 or words[1] in _SUBJECTS)
+    subject = len(words) < 2 or words[1] in _SUBJECTS or sentence.is_question
+    begins = bool(words) and words[0] in _AUXILIARIES and subject
     tag = sentence.is_question and sentence.tokens[-1].text in ("i", "we") and is_denied(sentence, span)
     return begins or tag
 
@@ -93,11 +94,16 @@ def is_wh_question(sentence: Sentence, position: int) -> bool:
     """Whether the clause at `position` begins with a question word."""
     words = [sentence.tokens[at].text for at in sentence.clause_of(position)]
     leading = [word for word in words if word not in _OPENERS][:2]
+    if leading == ["how", "about"] or finds("urging", sentence):
+        return False
     return bool(set(leading[:1]) & _WH)
 
 
 def is_settled(sentences: Iterable[Sentence]) -> bool:
     """Whether the message tells of something that was put right, and not of a wish to have it put right."""
+    sentences = list(sentences)
+    if any(finds("withdrawn", sentence) for sentence in sentences):
+        return True
     settled = False
     for sentence in sentences:
         if finds("still_open", sentence):
@@ -128,7 +134,6 @@ def _is_report(sentence: Sentence, span: Span) -> bool:
             or "i" in sentence.words(clause.start, span[1])
             or "was" in surfaces
             or "been" in surfaces
-            or "mistake" in surfaces
         )
     )
 
@@ -143,7 +148,7 @@ def is_of_others(sentence: Sentence, span: Span) -> bool:
     nearest = max(others)
     own = {"i", "we", "me", "us", "our", "mine"}
     after = sentence.words(nearest, span[1])
-    return not own & set(after) and not ("my" in after)
+    return not own & set(after) and "my" not in after
 
 
 def names_other_vendor(sentence: Sentence, span: Span) -> bool:
