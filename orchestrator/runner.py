@@ -202,14 +202,14 @@ class Runner:
             self._team.agents[state.agent],
             call["name"],
             call["input"],
-            token=f"{started.run_id}:{state.turns}:{call['id']}",
+            token=state.key_of(call),
             customer_id=started.customer_id,
             session_id=started.session_id,
             deadline=deadline,
         )
         step = CallFinished(
             agent=state.agent,
-            turn=state.turns,
+            turn=state.turn,
             call_id=call["id"],
             name=call["name"],
             server=outcome.server,
@@ -298,7 +298,7 @@ class Runner:
         """A run for the asked agent; what is left of the parent's bounds is all it may use."""
         now = self._clock()
         left = deadline - asyncio.get_running_loop().time()
-        name = uuid.uuid5(uuid.NAMESPACE_URL, f"{state.started.run_id}:{state.turns}:{call['id']}")
+        name = uuid.uuid5(uuid.NAMESPACE_URL, state.key_of(call))
         handoff = sent.envelope["accumulated_context"]["handoff"]
         return Started(
             run_id=f"run_{name.hex}",
@@ -354,7 +354,7 @@ def _asked(
 ) -> CallFinished:
     return CallFinished(
         agent=state.agent,
-        turn=state.turns,
+        turn=state.turn,
         call_id=call["id"],
         name=call["name"],
         arguments=call["input"],

@@ -84,6 +84,15 @@ class RunState:
         """Whether an asked agent gave its part to a person."""
         return any(call.child_run_id and call.content.get("status") == "escalated" for call in self.calls)
 
+    @property
+    def turn(self) -> int:
+        """The number of the turn whose calls are being made."""
+        return self.reply.turn if self.reply else self.turns
+
+    def key_of(self, call: JsonObject) -> str:
+        """What names this call for ever: run, turn and call. Tokens derive from it, also after a restart."""
+        return f"{self.started.run_id}:{self.turn}:{call['id']}"
+
     def calls_of_turn(self) -> list[JsonObject]:
         if self.reply is None:
             return []

@@ -62,7 +62,7 @@ def prepare(state: RunState, call: JsonObject, target: Agent, *, now: float) -> 
     """
     started = state.started
     asked = call["name"].startswith(ASK)
-    key = f"{started.run_id}:{state.turns}:{call['id']}"
+    key = state.key_of(call)
     envelope = HandoffEnvelope(
         session_id=uuid.UUID(started.session_id),
         handoff_id=uuid.uuid5(uuid.NAMESPACE_URL, f"switchboard:{key}"),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.desk import Desk, open_desk
+from orchestrator.journal import RunHeldError
 from orchestrator.models.history import validate_history
 from orchestrator.models.protocol import ModelReply, ModelRequest, OnText, Stop
 from orchestrator.report import RunReport
@@ -33,10 +34,12 @@ class Played:
         self._brain = brain
         self._gate = gate
         self.requests: list[ModelRequest] = []
+        self.asked = asyncio.Event()
 
     async def reply(self, request: ModelRequest, *, on_text: OnText | None = None) -> ModelReply:
         validate_history(request.messages)
         self.requests.append(request)
+        self.asked.set()
         if self._gate is not None:
             await self._gate.wait()
         said = self._brain(request)
@@ -337,3 +340,62 @@ async def test_every_step_of_a_run_is_in_the_store_in_order(open_shop: Shop, tmp
 def test_a_team_of_urls_is_a_team(tmp_path: Path) -> None:
     urls = {"billing": "http://127.0.0.1:1/mcp"}
     assert parse_team(team_with_urls(urls)).servers["billing"].urls == ("http://127.0.0.1:1/mcp",)
+
+
+async def test_a_run_that_was_cut_off_goes_on_without_repeating_a_turn_or_a_call(
+    open_shop: Shop, tmp_path: Path
+) -> None:
+    reached = asyncio.Event()
+    never = asyncio.Event()
+
+    class Stuck(Played):
+        async def reply(self, request: ModelRequest, *, on_text: OnText | None = None) -> ModelReply:
+            if request.agent == "billing" and len(request.messages) > 1:
+                reached.set()
+                await never.wait()
+            return await super().reply(request, on_text=on_text)
+
+    def brain(request: ModelRequest) -> Reply:
+        if request.agent == "triage":
+            return transfer("billing")
+        if len(request.messages) == 1:
+            return [use("billing__list_invoices", customer_id="cus_1001")]
+        return f"{len(last_results(request)[0]['items'])} invoices"
+
+    team = load_team(open_shop.team)
+    url = f"sqlite:///{tmp_path}/runs.db"
+    async with open_desk(team, model=Stuck(brain), model_name="scripted", store_url=url) as desk:
+        started = desk.runner.request("My invoices?", customer_id="cus_1001")
+        running = asyncio.create_task(desk.runner.run(started))
+        async with asyncio.timeout(20):
+            await reached.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    second = Played(brain)
+    async with open_desk(team, model=second, model_name="scripted", store_url=url) as desk:
+        state = await desk.runner.resume(started.run_id)
+    assert state.ended is not None
+    assert (state.ended.status, state.path) == ("completed", ["triage", "billing"])
+    assert len(second.requests) == 1, "only the turn that was never finished is asked for"
+    assert len(state.calls) == 1
+
+
+async def test_two_workers_do_not_work_on_one_run(open_shop: Shop, tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    waiting = Played(lambda _: "mine", gate)
+    team = load_team(open_shop.team)
+    url = f"sqlite:///{tmp_path}/runs.db"
+    async with (
+        open_desk(team, model=waiting, model_name="scripted", store_url=url) as first,
+        open_desk(team, model=Played(lambda _: "no, mine"), model_name="scripted", store_url=url) as second,
+    ):
+        started = first.runner.request("Hello")
+        running = asyncio.create_task(first.runner.run(started))
+        async with asyncio.timeout(20):
+            await waiting.asked.wait()
+        with pytest.raises(RunHeldError):
+            await second.runner.resume(started.run_id)
+        gate.set()
+        state = await running
+    assert state.ended is not None
+    assert state.ended.result == "mine"

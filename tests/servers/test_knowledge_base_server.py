@@ -75,6 +75,12 @@ async def test_an_excerpt_shows_where_the_body_matches(demo: Caller) -> None:
     assert "[fs.inotify.max_user_watches]" in found["items"][0]["excerpt"].replace("].[", ".")
 
 
+async def test_an_article_found_by_a_tag_shows_how_it_begins(caller: Caller) -> None:
+    await caller.ok("save_article", title="Zebra crossing", body="Look *left*.\n\nWalk.", tags=["stripes"])
+    found = await caller.ok("search_articles", query="stripes")
+    assert found["items"][0]["excerpt"] == "Look *left*. Walk."
+
+
 async def test_the_pages_of_a_search_do_not_overlap(demo: Caller) -> None:
     first = await demo.ok("search_articles", query="shared folder", limit=5)
     second = await demo.ok("search_articles", query="shared folder", limit=5, cursor=first["next_cursor"])

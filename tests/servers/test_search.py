@@ -263,9 +263,23 @@ async def test_a_synonym_is_found_in_any_of_its_forms(store: SqliteStore) -> Non
     assert await found(store, "money back") == []
 
 
-async def test_the_written_word_ranks_above_its_synonym(store: SqliteStore) -> None:
-    await add(store, synonym="folder one two", written="directory one two", none="folder three")
-    assert (await found(store, "directory", vocabulary=SUPPORT, enough=9))[0] == "written"
+async def test_the_written_word_ranks_above_its_synonym_even_if_that_is_rarer(store: SqliteStore) -> None:
+    await add(store, synonym="folder one two", written="directory one two", other="directory three four")
+    await add(store, **{f"filler{number}": "five six seven" for number in range(9)})
+    hits = await found(store, "directory zebra", vocabulary=SUPPORT)
+    assert hits == ["other", "written", "synonym"]
+
+
+async def test_among_many_hits_those_that_hold_all_the_words_rank_higher(store: SqliteStore) -> None:
+    long = " ".join(f"filler{number}" for number in range(40))
+    await add(store, every=f"maple birch {long}", one="maple", two="birch birch")
+    await add(store, **{f"other{number}": "elm" for number in range(9)})
+    assert (await found(store, "maple birch?", enough=9))[0] == "every"
+
+
+async def test_only_the_beginning_of_a_very_long_query_counts(store: SqliteStore) -> None:
+    await store.commit(plants())
+    assert sorted(await found(store, "maple" + " " * 3_000 + "hazel")) == ["a", "b", "d"]
 
 
 async def test_pages_follow_each_other_without_gaps_or_repetition(store: SqliteStore) -> None:
@@ -280,6 +294,13 @@ async def test_pages_follow_each_other_without_gaps_or_repetition(store: SqliteS
             break
     assert ids == [f"t{number:02}" for number in range(23)]
     assert more == [LOOK_AHEAD, LOOK_AHEAD, LOOK_AHEAD, LOOK_AHEAD, 3, 0]
+
+
+async def test_the_last_page_is_not_filled_up_with_what_holds_only_some_words(store: SqliteStore) -> None:
+    await add(store, **{f"both{number}": "maple birch" for number in range(6)}, one="maple")
+    first = await look(store, "maple birch", limit=4, enough=5)
+    second = await look(store, "maple birch", limit=4, enough=5, cursor=first.next_cursor)
+    assert [hit.id for hit in (*first.hits, *second.hits)] == [f"both{number}" for number in range(6)]
 
 
 async def test_the_pages_of_a_widened_search_follow_each_other_too(store: SqliteStore) -> None:

@@ -35,7 +35,25 @@ _COORDINATORS = frozenset(
     ]
 )
 _SUBORDINATORS = frozenset(
-    ["because", "since", "cause", "when", "while", "which", "who", "if", "after", "before", "so", "until", "whenever", "as", "although", "though", "once"]
+    [
+        "because",
+        "since",
+        "cause",
+        "when",
+        "while",
+        "which",
+        "who",
+        "if",
+        "after",
+        "before",
+        "so",
+        "until",
+        "whenever",
+        "as",
+        "although",
+        "though",
+        "once",
+    ]
 )
 
 

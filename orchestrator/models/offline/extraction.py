@@ -9,7 +9,20 @@ from decimal import Decimal, InvalidOperation
 from orchestrator.models.offline.letter import Letter
 from orchestrator.models.offline.tokens import CURRENCY_WORDS, NUMBER, tokenise
 
-MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
+MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _SHORT_MONTHS = re.compile(r"\b(jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?", re.IGNORECASE)
 _EMAIL = re.compile(r"[\w.+%'-]*[\w+%-]@[\w-]+(?:\.[\w-]+)+")
 _PHONE = re.compile(r"(?<![\w@.,/-])(?:\+|00)?\(?\d[\d ()./-]{5,20}\d(?![\w@-])")

@@ -7,13 +7,94 @@ from orchestrator.models.offline.sentences import Sentence
 
 _TERSE = 6
 _ASKING = frozenset(
-    ["how", "what", "where", "when", "why", "which", "who", "is", "are", "am", "was", "were", "do", "does", "did", "can", "could", "will", "would", "have", "has", "had", "may", "should"]
+    [
+        "how",
+        "what",
+        "where",
+        "when",
+        "why",
+        "which",
+        "who",
+        "is",
+        "are",
+        "am",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "will",
+        "would",
+        "have",
+        "has",
+        "had",
+        "may",
+        "should",
+    ]
 )
 _QUESTION_WORDS = frozenset(["how", "what", "where", "which", "who", "can", "could", "does"])
 _IMPERATIVES = frozenset(
-    ["refund", "change", "update", "send", "tell", "give", "help", "fix", "explain", "cancel", "set", "add", "remove", "show", "check", "put", "make", "stop", "get", "return", "connect", "call", "transfer", "list", "resend", "forward", "replace", "correct", "let", "mail", "swap", "switch", "upgrade", "downgrade", "buy", "order", "move"]
+    [
+        "refund",
+        "change",
+        "update",
+        "send",
+        "tell",
+        "give",
+        "help",
+        "fix",
+        "explain",
+        "cancel",
+        "set",
+        "add",
+        "remove",
+        "show",
+        "check",
+        "put",
+        "make",
+        "stop",
+        "get",
+        "return",
+        "connect",
+        "call",
+        "transfer",
+        "list",
+        "resend",
+        "forward",
+        "replace",
+        "correct",
+        "let",
+        "mail",
+        "swap",
+        "switch",
+        "upgrade",
+        "downgrade",
+        "buy",
+        "order",
+        "move",
+    ]
 )
-_OPENERS = frozenset(["hi", "hello", "hey", "dear", "please", "pls", "and", "or", "so", "but", "sorry", "also", ",", "team", "there"])
+_OPENERS = frozenset(
+    [
+        "hi",
+        "hello",
+        "hey",
+        "dear",
+        "please",
+        "pls",
+        "and",
+        "or",
+        "so",
+        "but",
+        "sorry",
+        "also",
+        ",",
+        "team",
+        "there",
+    ]
+)
 
 
 def has_form(name: str, sentence: Sentence, span: Span) -> bool:
@@ -26,7 +107,8 @@ def has_form(name: str, sentence: Sentence, span: Span) -> bool:
         case "request":
             return _is_request(sentence, span)
         case "terse":
-            return sum(token.kind != "mark" for token in sentence.tokens) <= _TERSE
+            words = [token.text for token in sentence.tokens if token.kind != "mark"]
+            return len(words) <= _TERSE and words[:1] not in (["i"], ["we"], ["it"], ["my"])
         case _:
             raise ValueError(f"no form is called {name}")
 

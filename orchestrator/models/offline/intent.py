@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from orchestrator.models.offline import stance
 from orchestrator.models.offline.changes import Change, find_changes
+from orchestrator.models.offline.consolidation import SMALL_TALK, consolidated
 from orchestrator.models.offline.evidence import Finding, findings, strongest
 from orchestrator.models.offline.judgement import Message, judge
+from orchestrator.models.offline.kinds import Kind
 from orchestrator.models.offline.letter import Letter, open_letter
 from orchestrator.models.offline.patterns import mark_concepts
 from orchestrator.models.offline.sentences import Sentence, split_sentences
@@ -17,43 +17,6 @@ from orchestrator.models.offline.sentences import Sentence, split_sentences
 ENOUGH = 3.0
 """The weight from which evidence is believed."""
 _CHANGE_WEIGHT = 4.7
-
-
-class Kind(StrEnum):
-    """What a task is about. The order is the order in which tasks are done."""
-
-    DUPLICATE_CHARGE = "duplicate_charge"
-    DUPLICATE_CHECK = "duplicate_check"
-    REFUND_REQUEST = "refund_request"
-    ACCOUNT_CHANGE = "account_change"
-    INVOICE_QUESTION = "invoice_question"
-    FAULT = "fault"
-    HOW_TO = "how_to"
-    CANCELLATION = "cancellation"
-    PLAN_CHANGE = "plan_change"
-    TICKET_STATUS = "ticket_status"
-    FEEDBACK = "feedback"
-    PERSON = "person"
-    REFUSE = "refuse"
-    IDENTITY = "identity"
-    THANKS = "thanks"
-    GREETING = "greeting"
-    UNCLEAR = "unclear"
-
-
-_SMALL_TALK = (Kind.IDENTITY, Kind.FEEDBACK, Kind.THANKS, Kind.GREETING)
-_OVERRULES: dict[Kind, tuple[Kind, ...]] = {
-    Kind.DUPLICATE_CHARGE: (Kind.DUPLICATE_CHECK, Kind.INVOICE_QUESTION, Kind.PLAN_CHANGE),
-    Kind.DUPLICATE_CHECK: (Kind.INVOICE_QUESTION, Kind.REFUND_REQUEST),
-    Kind.FAULT: (Kind.HOW_TO, Kind.TICKET_STATUS),
-    Kind.ACCOUNT_CHANGE: (Kind.HOW_TO, Kind.INVOICE_QUESTION),
-    Kind.REFUND_REQUEST: (Kind.INVOICE_QUESTION, Kind.HOW_TO),
-    Kind.CANCELLATION: (Kind.PLAN_CHANGE, Kind.INVOICE_QUESTION, Kind.HOW_TO),
-    Kind.PLAN_CHANGE: (Kind.HOW_TO,),
-    Kind.TICKET_STATUS: (Kind.HOW_TO,),
-    Kind.FEEDBACK: (Kind.HOW_TO, Kind.FAULT),
-}
-"""The second ones are part of the first one's story, unless they are announced as a further matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +50,9 @@ def read(text: str) -> Reading:
     injected = [finding for finding in found if finding.kind == "injection"]
     found = [finding for finding in found if _stands(finding, injected)]
     refused = bool(injected) or any(finding.kind == Kind.REFUSE for finding in found)
-    kinds = _consolidated(found, message)
+    kinds = consolidated(found, message.sentences)
     if refused:
-        kinds = [kind for kind in kinds if kind not in (Kind.REFUSE, *_SMALL_TALK)] or [Kind.REFUSE]
+        kinds = [kind for kind in kinds if kind not in (Kind.REFUSE, *SMALL_TALK)] or [Kind.REFUSE]
     tasks = [_task(kind, found, message, letter) for kind in kinds] or [Task(_leftover(message), letter.body)]
     return Reading(letter, tuple(tasks), refused and Kind.REFUSE not in kinds, otherwise)
 
@@ -169,47 +132,6 @@ def _stands(finding: Finding, injected: list[Finding]) -> bool:
         if risky and finding.sentence > order.sentence:
             return False
     return True
-
-
-def _consolidated(found: list[Finding], message: Message) -> list[Kind]:
-    """The kinds that remain when circumstances and courtesies are taken off."""
-    kinds = {Kind(finding.kind) for finding in found}
-    if Kind.PERSON in kinds:
-        return [Kind.PERSON]
-    for kind, lesser in _OVERRULES.items():
-        if kind in kinds:
-            kinds -= {other for other in lesser if not _is_further(other, found, message)}
-    if kinds & {Kind.DUPLICATE_CHARGE, Kind.DUPLICATE_CHECK}:
-        kinds.discard(Kind.REFUND_REQUEST)
-    if len(kinds) > 1 and Kind.HOW_TO in kinds and not _has_topic(found, message):
-        kinds.discard(Kind.HOW_TO)
-    if kinds - set(_SMALL_TALK):
-        kinds -= set(_SMALL_TALK)
-    for small in _SMALL_TALK:
-        if small in kinds:
-            return [small]
-    return [kind for kind in Kind if kind in kinds]
-
-
-def _is_further(kind: Kind, found: list[Finding], message: Message) -> bool:
-    """Whether this kind is announced as a matter of its own: `Also, ...`."""
-    return any(
-        stance.adds_another(message.sentences[finding.sentence], finding.span[0])
-        for finding in found
-        if finding.kind == kind
-    )
-
-
-def _has_topic(found: list[Finding], message: Message) -> bool:
-    """Whether a how-to question is about the product, and not `how do I get this sorted`."""
-    for finding in found:
-        if finding.kind == Kind.HOW_TO:
-            sentence = message.sentences[finding.sentence]
-            clause = sentence.clause_of(finding.span[0])
-            for concept in ("feature", "tech", "billing_topic", "company_topic"):
-                if any(start in clause for start, _ in sentence.concepts.get(concept, ())):
-                    return True
-    return False
 
 
 def _task(kind: Kind, found: list[Finding], message: Message, letter: Letter) -> Task:

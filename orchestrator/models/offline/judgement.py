@@ -55,15 +55,18 @@ def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str |
     milder = _not_doubled(sentence, span)
     if milder is not None:
         return milder or None
-    if stance.names_other_vendor(sentence, span) or stance.is_of_others(sentence, span):
+    if stance.names_other_vendor(sentence, span):
         return None
     if _is_about_policy(sentence, span):
         return "how_to"
-    if stance.is_denied(sentence, span):
-        return "duplicate_check" if sentence.is_question else None
+    if stance.is_of_others(sentence, span):
+        return "how_to" if sentence.is_question else None
+    inner = ("twice", "take", "charge")
+    if stance.is_denied(sentence, span) or any(stance.denies_within(sentence, span, one) for one in inner):
+        return "duplicate_check" if sentence.is_question or stance.is_to_be_checked(sentence, span) else None
     if stance.is_imagined(sentence, span):
         return "how_to" if has_form("question", sentence, span) else None
-    if message.is_settled:
+    if message.is_settled or _is_long_ago(sentence, message):
         return None
     asked = stance.is_asked(sentence, span) and not message.claims
     return "duplicate_check" if asked or message.declines_refund else "duplicate_charge"
@@ -92,11 +95,19 @@ def _is_about_policy(sentence: Sentence, span: Span) -> bool:
     return (
         asks
         and not own
-        and not sentence.has("please")
+        and not (sentence.has("refund") or stance.finds("claiming", sentence))
         and bool({"you", "customers", "people", "users", "halyard", "anyone", "one"} & set(words))
         and "did" not in words
         and "have" not in words
     )
+
+
+def _is_long_ago(sentence: Sentence, message: Message) -> bool:
+    """Whether it is an old story, with nothing asked about it now."""
+    if not stance.finds("long_ago", sentence):
+        return False
+    asks_now = sentence.has("refund") or sentence.has("please") or stance.finds("claiming", sentence)
+    return not asks_now and not any(stance.finds("still_open", other) for other in message.sentences)
 
 
 def _fault(sentence: Sentence, span: Span, message: Message) -> str | None:
@@ -104,8 +115,12 @@ def _fault(sentence: Sentence, span: Span, message: Message) -> str | None:
         return None
     if stance.finds("off_topic", sentence):
         return None
-    first = sentence.tokens[sentence.clause_of(span[0]).start].text
-    general = first in ("do", "does", "would", "will", "could") and sentence.is_question
+    if any(stance.denies_within(sentence, span, one) for one in ("hard_broken",)):
+        return None
+    first, second, *_ = [*sentence.words(sentence.clause_of(span[0]).start), "", ""]
+    general = (
+        first in ("do", "does", "would", "will", "could", "can") and sentence.is_question and second != "you"
+    )
     if general or (stance.is_conditional(sentence, span) and has_form("question", sentence, span)):
         return "how_to"
     return "fault"
@@ -113,6 +128,8 @@ def _fault(sentence: Sentence, span: Span, message: Message) -> str | None:
 
 def _how_to(sentence: Sentence, span: Span, message: Message) -> str | None:
     if message.is_fine_again and not has_form("question", sentence, span):
+        return None
+    if {"followed", "tried", "did"} & set(sentence.words(0, span[0])) and not sentence.is_question:
         return None
     return "how_to"
 
@@ -122,6 +139,10 @@ def _invoice_question(sentence: Sentence, span: Span, message: Message) -> str |
         return None
     if stance.is_imagined(sentence, span) and not sentence.has("please"):
         return "how_to" if has_form("question", sentence, span) else None
+    if stance.is_general(sentence, span):
+        return "how_to"
+    if sentence.has("thanks") and not has_form("request", sentence, span):
+        return None
     return "invoice_question"
 
 
@@ -134,7 +155,7 @@ def _person(sentence: Sentence, span: Span, message: Message) -> str | None:
     )
     if stance.is_denied(sentence, span) and not averse:
         return None
-    if any(sentence.has(concept) for concept in ("legal", "danger", "complaint")):
+    if any(sentence.has(concept) for concept in ("legal", "danger", "complaint", "security")):
         return None if stance.finds("not_for_a_person", sentence) else "person"
     if stance.finds("only_if_you_fail", sentence):
         return "person_otherwise"
@@ -210,7 +231,9 @@ def _told_past(sentence: Sentence, span: Span) -> bool:
     """`I cancelled it last month`: done, not asked for."""
     words = sentence.words(max(0, span[0] - 3), span[1])
     verb = next((word for word in sentence.words(*span) if word.endswith("ed")), None)
-    return verb is not None and bool({"i", "we", "you", "they"} & set(words)) and not sentence.has("please")
+    clause = sentence.clause_of(span[0])
+    asked = any(start in clause for start, _ in sentence.concepts.get("please", ()))
+    return verb is not None and bool({"i", "we", "you", "they"} & set(words)) and not asked
 
 
 _JUDGEMENTS: dict[str, Callable[[Sentence, Span, Message], str | None]] = {

@@ -22,7 +22,7 @@ from orchestrator.models.offline.tables import table
 from orchestrator.models.offline.tokens import Token
 
 _GAPS = {"~": 3, "..": 8}
-_HARD_BREAKS = frozenset([";", "but", "however", "although", "though", "whereas"])
+_HARD_BREAKS = frozenset([";", "but", "however"])
 
 Span = tuple[int, int]
 """The first token of a match, and the token after its last."""

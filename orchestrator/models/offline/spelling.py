@@ -27,8 +27,16 @@ def corrected(word: str) -> str:
             best, least = [candidate], slips
         elif slips == least:
             best.append(candidate)
+    if len(best) > 1:
+        doubled = [candidate for candidate in best if _squeezed(candidate) == _squeezed(word)]
+        best = doubled or best
     # Several forms of one word are no doubt; several words are.
     return best[0] if best and len({stem(candidate) for candidate in best}) == 1 else word
+
+
+def _squeezed(word: str) -> str:
+    """Without doubled letters, the commonest slip of all."""
+    return "".join(letter for at, letter in enumerate(word) if word[at - 1 : at] != letter)
 
 
 @functools.cache

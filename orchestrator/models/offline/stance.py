@@ -11,13 +11,71 @@ from orchestrator.models.offline.stems import stem
 from orchestrator.models.offline.tables import table
 
 _AUXILIARIES = frozenset(
-    ["was", "were", "am", "are", "is", "have", "has", "had", "do", "does", "did", "will", "would", "can", "could", "should", "may", "might"]
+    [
+        "was",
+        "were",
+        "am",
+        "are",
+        "is",
+        "have",
+        "has",
+        "had",
+        "do",
+        "does",
+        "did",
+        "will",
+        "would",
+        "can",
+        "could",
+        "should",
+        "may",
+        "might",
+    ]
 )
 _SUBJECTS = frozenset(
-    ["i", "we", "you", "it", "they", "he", "she", "my", "our", "the", "your", "this", "that", "there", "any", "anyone", "someone", "halyard"]
+    [
+        "i",
+        "we",
+        "you",
+        "it",
+        "they",
+        "he",
+        "she",
+        "my",
+        "our",
+        "the",
+        "your",
+        "this",
+        "that",
+        "there",
+        "any",
+        "anyone",
+        "someone",
+        "halyard",
+    ]
 )
 _OPENERS = frozenset(
-    ["hi", "hello", "hey", "dear", "please", "and", "or", "so", "but", "sorry", "well", "okay", "also", ",", "team", "there", "support", "halyard", "then"]
+    [
+        "hi",
+        "hello",
+        "hey",
+        "dear",
+        "please",
+        "and",
+        "or",
+        "so",
+        "but",
+        "sorry",
+        "well",
+        "okay",
+        "also",
+        ",",
+        "team",
+        "there",
+        "support",
+        "halyard",
+        "then",
+    ]
 )
 _WH = frozenset(["how", "what", "where", "when", "why", "which", "who", "whom", "whose"])
 
@@ -43,6 +101,17 @@ def is_denied(sentence: Sentence, span: Span) -> bool:
             return not any(start <= position < end for start, end in complaints)
         if word not in _words("transparent") and not word.endswith("ly"):
             return False
+    return False
+
+
+def denies_within(sentence: Sentence, span: Span, concept: str) -> bool:
+    """Whether a `not` inside `span` stands right before the `concept` in it: `once, not twice`."""
+    for start, _ in sentence.concepts.get(concept, ()):
+        if span[0] < start < span[1]:
+            before = sentence.words(max(span[0], start - 3), start)
+            negators = [at for at, word in enumerate(before) if word in _words("negators")]
+            if negators and all(word in _words("transparent") for word in before[negators[-1] + 1 :]):
+                return "once" not in before[negators[-1] + 1 :]
     return False
 
 
@@ -88,6 +157,20 @@ def is_asked(sentence: Sentence, span: Span) -> bool:
     begins = bool(words) and words[0] in _AUXILIARIES and subject
     tag = sentence.is_question and sentence.tokens[-1].text in ("i", "we") and is_denied(sentence, span)
     return begins or tag
+
+
+def is_to_be_checked(sentence: Sentence, span: Span) -> bool:
+    """Whether the writer wants to know if `span` is so: `please check that it was not`."""
+    return any(
+        token.stem in {stem(word) for word in _words("checking")} for token in sentence.tokens[: span[0]]
+    )
+
+
+def is_general(sentence: Sentence, span: Span) -> bool:
+    """Whether a yes-or-no question is about everybody's case: `do your invoices show VAT?`"""
+    clause = sentence.clause_of(span[0])
+    words = [word for word in sentence.words(clause.start, clause.stop) if word not in _OPENERS]
+    return len(words) > 1 and words[0] in _AUXILIARIES and words[1] in _words("general_subjects")
 
 
 def is_wh_question(sentence: Sentence, position: int) -> bool:

@@ -59,7 +59,27 @@ def tokenise(text: str) -> list[Token]:
             tokens += _words(match, tokens, shouting=shouting)
         else:
             tokens.append(_thing(match, kind))
-    return tokens
+    return _rewritten(tokens)
+
+
+def _rewritten(tokens: list[Token]) -> list[Token]:
+    """The tokens with fixed expressions replaced: `how come` asks why."""
+    expressions = table("words")["rewritten"]
+    kept: list[Token] = []
+    at = 0
+    while at < len(tokens):
+        for width in (3, 2):
+            run = tokens[at : at + width]
+            meaning = expressions.get(" ".join(token.text for token in run))
+            if meaning is not None:
+                if meaning:
+                    kept.append(Token(meaning, stem(meaning), "word", run[0].start, run[-1].end))
+                at += width
+                break
+        else:
+            kept.append(tokens[at])
+            at += 1
+    return kept
 
 
 def _thing(match: re.Match[str], kind: str) -> Token:
