@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_BLANK = re.compile(r"[ \t\r\n]*")
+_BLANK = re.compile("[ \t\r\n\ufeff]*")
+"""White space, and the byte order mark that some editors put first."""
 _DEFAULT_INDENT = "  "
 
 
@@ -37,7 +38,7 @@ class _Object:
 def parsed(text: str) -> Any:
     """The value of the whole text. Raises: JsonTextError."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise JsonTextError(f"is not valid JSON{where}") from error
@@ -124,7 +125,7 @@ def _rendered(text: str, value: object, unit: str | None, margin: str) -> str:
 
 def _indent(text: str) -> str:
     """One step of the text's own indentation."""
-    first = re.match(r"[ \t\r\n]*\{[ \t]*\r?\n([ \t]+)\"", text)
+    first = re.match(r"\ufeff?[ \t\r\n]*\{[ \t]*\r?\n([ \t]+)\"", text)
     return first[1] if first else _DEFAULT_INDENT
 
 

@@ -54,8 +54,8 @@ def synonym_table(lines: Iterable[str]) -> dict[Words, tuple[Words, ...]]:
 _FUNCTION_WORDS = """
     a about after again all am and any are as at be because been before being both but by did do does
     doing during each for from had has have having he her here his how i if in into is it its itself just
-    me my nor not of on once only or our own same she so some such than that the their them then there these they
-    this those through to too until up us very was we were what when where which while who whom why with
+    me my nor not of on once only or our own same she so some such than that the their them then there these
+    they this those through to too until up us very was we were what when where which while who whom why with
     you your yours
 """
 
@@ -68,7 +68,7 @@ _QUESTION_WORDS = """
     say says said put one even also always never already shall been come comes sort kind somebody someone
     something somehow explain question instead more less many several other another else long now
     today together straight soon quickly immediately around whole different show shows showing left enter
-    since
+    since yesterday morning
 """
 
 PLAIN = Vocabulary(frozenset(_FUNCTION_WORDS.split()))
@@ -90,7 +90,7 @@ _SYNONYMS = """
     delete: remove, erase, wipe
     duplicate: twice, double
     e mail: email, mail
-    earlier: previous, yesterday, older
+    earlier: previous, older
     expire: run out, ran out
     external drive: usb stick, usb drive, external disk, external hard disk
     file: document

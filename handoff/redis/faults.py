@@ -18,7 +18,10 @@ _LATER = "repeat the call a little later"
 _REFUSALS = {
     "OOM": ("Redis is out of memory", "give Redis more memory or erase old data, then repeat the call"),
     "READONLY": ("Redis is a read-only replica", "point the store URL at the primary server"),
-    "MISCONF": ("Redis cannot write to its disk", "free disk space on the Redis server, then repeat the call"),
+    "MISCONF": (
+        "Redis cannot write to its disk",
+        "free disk space on the Redis server, then repeat the call",
+    ),
     "NOREPLICAS": ("Redis has too few replicas to accept writes", _LATER),
     "MASTERDOWN": ("Redis is a replica that lost its primary", _LATER),
     "CLUSTERDOWN": ("the Redis cluster is down", _LATER),

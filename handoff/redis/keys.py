@@ -92,7 +92,7 @@ def unmeasured(coded: bytes) -> tuple[bytes, bytes]:
 
 
 def sortable(sort: str) -> bytes:
-    """A sort value whose end shows, in an order that stays bytewise: a zero byte ends it, its own are marked."""
+    """A sort value that a zero byte can end: its own are marked, and the order stays bytewise."""
     return encoded(sort).replace(b"\0", b"\0\xff")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,64 +13,10 @@ from mcp import Client, StdioServerParameters
 
 from tests.servers.processes import ROOT, environment, running
 
-SERVER = '''
-"""What lies in the warehouse."""
+GUIDE = (ROOT / "docs" / "servers.md").read_text("utf-8")
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from pydantic import BaseModel
-
-from handoff.store import ABSENT, Put, Store
-from servers._definition import LoadReport, ServerDefinition
-from servers._records import Records
-from servers._tools import read_tool
-
-
-class Item(BaseModel):
-    item_id: str
-    name: str
-
-
-class WarehouseTools:
-    def __init__(self, store: Store) -> None:
-        self._items = Records(store, "items", Item, noun="item")
-
-    @read_tool("Get item")
-    async def get_item(self, item_id: str) -> Item:
-        """Read one item. Not for ordering it."""
-        item, _ = await self._items.get(item_id, field="item_id")
-        return item
-
-
-async def load_demo(store: Store) -> int:
-    await store.commit([Put("items", "itm_1", {"item_id": "itm_1", "name": "Cable"}, ABSENT)])
-    return 1
-
-
-async def load_file(store: Store, path: Path) -> LoadReport:
-    return LoadReport()
-
-
-DEFINITION = ServerDefinition(
-    name="warehouse",
-    title="Warehouse",
-    instructions="What lies in the warehouse.",
-    tools=WarehouseTools,
-    load_demo=load_demo,
-    load_file=load_file,
-)
-'''
-
-MAIN = """
-from servers._command import server_command
-
-main = server_command("servers.warehouse.server:DEFINITION")
-
-if __name__ == "__main__":
-    main()
-"""
+SERVER, MAIN = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+"""The complete small server of the guide: what a newcomer would copy."""
 
 
 @pytest.fixture

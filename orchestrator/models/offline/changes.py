@@ -19,6 +19,7 @@ _ASKED_FOR = (
     "@sure_change .. @{field}",
     "@change ~ @{field}",
     "@{field} .. @sure_change",
+    "@change .. as .. @{field}",
 )
 _STATED = (
     "new|correct|right|updated|proper|actual|next|different ~ @{field}",
@@ -94,7 +95,7 @@ _SPECIAL: dict[str, tuple[str, ...]] = {
         "from now on .. #email",
         "#email .. from now on",
     ),
-    "address": ("@moved", "@need .. @moved"),
+    "address": ("@moved", "@need .. @moved", "we|i|company|office|business .. be now at|located", "live .. now at|in", "now live at|in"),
     "name": ("@married .. name|be|call", "my name .. be .. not", "call me .. now", "i be now @married"),
     "phone": ("@reach_me .. now|on|under|at", "my .. number .. be now"),
 }
@@ -129,12 +130,11 @@ def _is_how(sentence: Sentence, span: Span) -> bool:
 def _polite(sentence: Sentence, span: Span) -> bool:
     """`I would be glad if you could change it`, `could you change it`, `can it be changed`."""
     before = sentence.words(0, span[0])
-    return (
-        sentence.has("please")
-        or ("you" in before[-4:])
-        or before[-1:] == ["be"]
-        or _value_kind(sentence, "email")
-    )
+    if "your" in sentence.words(*span):
+        return False
+    if before[-2:] in (["if", "you"], ["when", "you"], ["if", "i"], ["when", "i"]):
+        return False
+    return sentence.has("please") or "you" in before[-4:] or _value_kind(sentence, "email")
 
 
 def _already_done(sentence: Sentence, span: Span) -> bool:
@@ -167,7 +167,7 @@ def _of_another(sentence: Sentence, span: Span) -> bool:
     clause = sentence.clause_of(span[0])
     tokens = sentence.tokens
     for at in range(clause.start, max(span[1], clause.stop)):
-        if tokens[at].stem == "#cus" or tokens[at].text == "its":
+        if tokens[at].stem == "#cus" or tokens[at].text in ("its", "his", "her", "their"):
             return True
         if tokens[at].text == "'s" and tokens[at - 1].text not in (
             "account",
@@ -178,6 +178,8 @@ def _of_another(sentence: Sentence, span: Span) -> bool:
             "organisation",
         ):
             return True
+    if any(start < span[1] + 4 and end > span[0] for start, end in stance.finds("of_another", sentence)):
+        return True
     return any(
         start in clause and tokens[start].text != "somebody"
         for start, _ in sentence.concepts.get("third_party", ())

@@ -22,7 +22,7 @@ _OVERRULES: dict[Kind, tuple[Kind, ...]] = {
     Kind.ACCOUNT_CHANGE: (Kind.HOW_TO, Kind.INVOICE_QUESTION, Kind.FAULT),
     Kind.REFUND_REQUEST: (Kind.INVOICE_QUESTION, Kind.HOW_TO),
     Kind.CANCELLATION: (Kind.PLAN_CHANGE, Kind.INVOICE_QUESTION, Kind.HOW_TO),
-    Kind.PLAN_CHANGE: (Kind.HOW_TO,),
+    Kind.PLAN_CHANGE: (Kind.HOW_TO, Kind.INVOICE_QUESTION),
     Kind.TICKET_STATUS: (Kind.HOW_TO, Kind.FAULT),
     Kind.FEEDBACK: (Kind.HOW_TO, Kind.FAULT),
     Kind.INVOICE_QUESTION: (Kind.HOW_TO,),
@@ -73,7 +73,17 @@ def _is_apart(finding: Finding, main: list[Finding], greater: Kind, sentences: l
             return False
         if greater in _BILLING and _has(_MONEY, sentence, segment):
             return False
+    if finding.kind == Kind.INVOICE_QUESTION and greater not in _BILLING:
+        asks = sentence.is_question and all(other.sentence != finding.sentence for other in main)
+        announced = announced or asks or _is_second_request(finding, main, sentence)
     return announced or _is_new_subject(finding, main, sentences)
+
+
+def _is_second_request(finding: Finding, main: list[Finding], sentence: Sentence) -> bool:
+    """`Change my number and tell me ...`: another verb that asks for something."""
+    before = [other for other in main if other.sentence == finding.sentence and other.span[1] <= finding.span[0]]
+    between = sentence.words(max((other.span[1] for other in before), default=0), finding.span[1])
+    return bool(before) and "and" in between and bool({"tell", "send", "show", "let", "give", "what", "when", "how"} & set(between))
 
 
 def _segment(finding: Finding, main: list[Finding], sentence: Sentence) -> range:
@@ -95,8 +105,8 @@ def _has(concepts: tuple[str, ...], sentence: Sentence, segment: range) -> bool:
 def _is_new_subject(finding: Finding, main: list[Finding], sentences: list[Sentence]) -> bool:
     """Whether it asks how, or tells of a fault, about things the main matter does not name."""
     sentence = sentences[finding.sentence]
-    asks = sentence.has("sure_how") or sentence.has("can_i")
-    if finding.kind != Kind.FAULT and not (finding.kind == Kind.HOW_TO and asks):
+    asks_how = finding.kind == Kind.HOW_TO and sentence.has("sure_how")
+    if finding.kind != Kind.FAULT and not asks_how:
         return False
     clause = sentence.clause_of(finding.span[0])
     own = {sentence.tokens[at].text for at in clause}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from orchestrator.models.offline.forms import has_form
 from orchestrator.models.offline.patterns import Pattern, Span, pattern
 from orchestrator.models.offline.sentences import Sentence
-from orchestrator.models.offline.stance import finds
+from orchestrator.models.offline.stance import finds, is_checked
 from orchestrator.models.offline.tables import table
 
 _COORDINATORS = frozenset(
@@ -101,13 +101,18 @@ def _apart(weaker: Span, stronger: Span, sentence: Sentence) -> bool:
     if weaker[0] < stronger[1] and stronger[0] < weaker[1]:
         return False
     first, last = sorted([weaker, stronger])
-    between = sentence.words(first[1], last[0])
-    clause = sentence.clause_of(weaker[0])
-    opening = {token.text for token in sentence.tokens[clause.start : weaker[0] + 1][:2]}
-    announced = any(first[1] <= start < last[0] for start, _ in finds("announcing", sentence))
-    if _SUBORDINATORS & (opening | set(between)) and not announced:
+    if any(first[1] <= start < last[0] for start, _ in finds("announcing", sentence)):
+        return True
+    joints = [at for at in range(first[1], last[0]) if sentence.tokens[at].text in _COORDINATORS]
+    if not joints:
         return False
-    return announced or bool(_COORDINATORS & set(between))
+    opening = sentence.tokens[sentence.clause_of(weaker[0]).start].text
+    if opening in _SUBORDINATORS and weaker == first:
+        return False
+    return not any(
+        sentence.tokens[at].text in _SUBORDINATORS and not is_checked(sentence, at)
+        for at in range(joints[-1] + 1, last[0])
+    )
 
 
 @functools.cache

@@ -66,7 +66,7 @@ def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str |
         return "duplicate_check" if sentence.is_question or stance.is_to_be_checked(sentence, span) else None
     if stance.is_imagined(sentence, span):
         return "how_to" if has_form("question", sentence, span) else None
-    if message.is_settled or _is_long_ago(sentence, message):
+    if message.is_settled or _is_long_ago(sentence, message) or stance.finds("thanked", sentence):
         return None
     asked = stance.is_asked(sentence, span) and not message.claims
     return "duplicate_check" if asked or message.declines_refund else "duplicate_charge"
@@ -92,10 +92,11 @@ def _is_about_policy(sentence: Sentence, span: Span) -> bool:
     asks = has_form("question", sentence, span) and (
         stance.is_asked(sentence, span) or stance.is_wh_question(sentence, span[0])
     )
+    asks_for_it = sentence.has("refund") or stance.finds("claiming", sentence)
     return (
         asks
         and not own
-        and not (sentence.has("refund") or stance.finds("claiming", sentence))
+        and not (asks_for_it and not stance.is_habitual(sentence, span))
         and bool({"you", "customers", "people", "users", "halyard", "anyone", "one"} & set(words))
         and "did" not in words
         and "have" not in words
@@ -139,7 +140,7 @@ def _invoice_question(sentence: Sentence, span: Span, message: Message) -> str |
         return None
     if stance.is_imagined(sentence, span) and not sentence.has("please"):
         return "how_to" if has_form("question", sentence, span) else None
-    if stance.is_general(sentence, span):
+    if stance.is_general(sentence, span) or stance.is_habitual(sentence, span):
         return "how_to"
     if sentence.has("thanks") and not has_form("request", sentence, span):
         return None

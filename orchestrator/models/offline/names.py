@@ -11,7 +11,7 @@ _CUES = (
     r"\bname\s*[:=]\s*",
     r"\bname is\s+(?!wrong|misspel|spel|not|incorrect|out)",
     r"\b(?:call me|known as|i am now|i'm now|i go by|renamed (?:to|as)|now called|rename (?:me|us) to)\s+|name[^.;!?]{0,60}(?:->|→|=>)\s*",
-    r"\bshould (?:be|read)\s+(?:spelled |spelt )?",
+    r"\b(?:should|must|has to|ought to) (?:be|read)\s+(?:spelled |spelt )?",
     r"\bcompany\b[^.;!?]{0,30}?\b(?:to|now|as|called)\b\s*:?\s*",
 )
 _STOPS = frozenset(

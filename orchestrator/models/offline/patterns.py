@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.models.offline.sentences import Sentence
+from orchestrator.models.offline.spelling import known_words
 from orchestrator.models.offline.stems import stem
 from orchestrator.models.offline.tables import table
 from orchestrator.models.offline.tokens import Token
@@ -87,7 +88,8 @@ def _mark_strangers(sentence: Sentence) -> None:
     tokens = sentence.tokens
     for at in range(len(tokens) - 1):
         introduced = at > 0 and tokens[at - 1].text in ("is", "am", "dear", "hi", "hello", "in", "to", "at")
-        if tokens[at].is_name and tokens[at + 1].is_name and not {at, at + 1} & known and not introduced:
+        unknown = [token.text for token in tokens[at : at + 2] if token.text not in known_words()]
+        if tokens[at].is_name and tokens[at + 1].is_name and unknown and {at, at + 1} - known and not introduced:
             sentence.concepts.setdefault("stranger", []).append((at, at + 2))
 
 

@@ -131,6 +131,8 @@ def is_conditional(sentence: Sentence, span: Span) -> bool:
 
 
 def _is_modal(sentence: Sentence, span: Span) -> bool:
+    if finds("exclaiming", sentence):
+        return False
     for position in range(span[0] - 1, -1, -1):
         word = sentence.tokens[position].text
         if word in _words("modals") and _reaches(sentence, position, span[0]):
@@ -171,6 +173,15 @@ def is_general(sentence: Sentence, span: Span) -> bool:
     clause = sentence.clause_of(span[0])
     words = [word for word in sentence.words(clause.start, clause.stop) if word not in _OPENERS]
     return len(words) > 1 and words[0] in _AUXILIARIES and words[1] in _words("general_subjects")
+
+
+def is_habitual(sentence: Sentence, span: Span) -> bool:
+    """Whether it asks what is usually done: `do you refund`, `do I get an invoice`."""
+    clause = sentence.clause_of(span[0])
+    words = [word for word in sentence.words(clause.start, clause.stop) if word not in _OPENERS]
+    if words[:1] not in (["do"], ["does"]) or len(words) < 3:
+        return False
+    return words[1] in ("you", "halyard") or (words[1] in ("i", "we") and words[2] in ("get", "need", "receive"))
 
 
 def is_wh_question(sentence: Sentence, position: int) -> bool:
@@ -244,7 +255,8 @@ def names_other_vendor(sentence: Sentence, span: Span) -> bool:
 
 def adds_another(sentence: Sentence, position: int) -> bool:
     """Whether what stands at `position` is announced as a further matter."""
-    return any(start <= position for start, _ in finds("adding", sentence))
+    cues = [start for start, _ in finds("adding", sentence) if start <= position]
+    return any(start == 0 or sentence.tokens[start].text != "and" for start in cues)
 
 
 def _reaches(sentence: Sentence, modal: int, target: int) -> bool:

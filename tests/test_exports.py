@@ -1,0 +1,28 @@
+"""What each package offers by name, so that nothing joins or leaves it by accident."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+NAMES = {
+    "handoff": """
+        CUSTOMER_META Checkpoint Checkpoints Claim ContentionError ContextLimits Contexts
+        ConversationContext EXTENSION EnvelopeError Handoff HandoffEnvelope MemoryContexts Receipt
+        RecordedCall SESSION_META SqliteStore StaleFenceError Store StoreCheckpoints StoreError
+        StoreMismatchError StoreUnavailableError StoredContexts StructuredError Summariser Timing
+        TokenConflictError VersionConflictError canonical_json check_fresh check_target checkpoint_key
+        current_fence every_tool only_repeatable open_store parse_envelope update
+    """,
+    "orchestrator": "Agent Desk RunReport Team TeamError load_team open_desk open_model parse_team",
+    "servers": "",
+}
+
+
+@pytest.mark.parametrize("package", sorted(NAMES))
+def test_a_package_offers_these_names_and_no_others(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__all__ == NAMES[package].split()
+    assert module.__all__ == sorted(module.__all__)
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
