@@ -70,9 +70,8 @@ async def open_desk(
     try:
         store = await open_store(store_url, namespace=NAMESPACE)
         try:
-            async with ServerLinks(
-                team.servers, env={"SWITCHBOARD_STORE": servers_store(store_url)}
-            ) as links:
+            env = {"SWITCHBOARD_STORE": servers_store(store_url)}
+            async with ServerLinks(team.servers, env=env, errlog=errlog) as links:
                 journal = Journal(store, on_step=on_step)
                 runner = Runner(team, model, ToolBox(team, links), journal, on_text=on_text)
                 yield Desk(team, runner, journal, links, model_name.partition(":")[0])

@@ -22,6 +22,9 @@ from orchestrator.steps import (
     Step,
 )
 
+WIDTH = 100
+"""Lines are no longer than this, however wide the terminal is."""
+
 _STYLES = {"completed": "green", "waiting_approval": "yellow", "escalated": "yellow", "failed": "red"}
 
 
@@ -59,7 +62,8 @@ class LiveView:
         """Show the answer and what it took."""
         style = _STYLES.get(report.status, "white")
         self._console.print()
-        self._console.print(Panel(Text(report.result), border_style=style, padding=(1, 2)))
+        width = min(self._console.width, WIDTH)
+        self._console.print(Panel(Text(report.result), border_style=style, padding=(1, 2), width=width))
         cost = "cost unknown" if report.cost_usd is None else f"${report.cost_usd:.4f}"
         facts = [
             report.status.replace("_", " "),
@@ -67,7 +71,7 @@ class LiveView:
             _counted(report.usage["turns"], "turn"),
             _counted(len(report.handoffs), "handoff"),
             _counted(len(report.tool_calls), "tool call"),
-            cost if self._model == "claude" else f"{self._model} model, no cost",
+            cost if self._model == "claude" else "no cost",
         ]
         self._console.print(f"  [{style}]{facts[0]}[/] · " + " · ".join(facts[1:]))
         path = " → ".join(report.agent_path)
@@ -96,7 +100,7 @@ class LiveView:
 
     def _handoff(self, run_id: str, step: HandoffDelivered) -> None:
         sent = self._sent.pop(step.call_id)
-        where = f"[dim](envelope {step.status} by {sent.server or 'the orchestrator'})[/]"
+        where = f"[dim]({step.status} by {sent.server or 'the orchestrator'})[/]"
         verb = "asks" if sent.manner == "ask" else "hands over to"
         said = f"{verb} [bold]{sent.target}[/] {where}"
         self._line(run_id, sent.source, "→", said, step.seconds)
@@ -104,12 +108,13 @@ class LiveView:
     def _line(
         self, run_id: str, agent: str, mark: str, said: str, seconds: float | None, *, style: str = ""
     ) -> None:
-        grid = Table.grid(expand=False, padding=(0, 1))
-        grid.add_column(width=2 + 4 * self._depth.get(run_id, 0))
-        grid.add_column(width=10, style="cyan")
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.width = min(self._console.width, WIDTH)
+        grid.add_column(width=1 + 3 * self._depth.get(run_id, 0))
+        grid.add_column(width=10, style="cyan", no_wrap=True)
         grid.add_column(width=1)
-        grid.add_column(min_width=58)
-        grid.add_column(justify="right", width=9, style="dim")
+        grid.add_column(ratio=1)
+        grid.add_column(justify="right", width=7, style="dim", no_wrap=True)
         grid.add_row("", agent, mark, Text.from_markup(said, style=style), _time(seconds))
         self._console.print(grid)
 

@@ -74,9 +74,18 @@ def _wish(sentence: Sentence, field: str) -> Span | None:
     """Where the sentence asks to change `field` of the writer's own record, or states its new value."""
     for template in (*_ASKED_FOR, *_STATED, *_SPECIAL.get(field, ())):
         for span in pattern(template.format(field=f"{field}_field")).spans(sentence):
-            if not _excluded(sentence, span, field):
+            if not _excluded(sentence, span, field) and not _means_email(sentence, span, field):
                 return span
     return None
+
+
+def _means_email(sentence: Sentence, span: Span, field: str) -> bool:
+    """Whether the address in `span` is the one of `e-mail address`."""
+    if field != "address":
+        return False
+    emails_named = sentence.concepts.get("email_field", ())
+    named = [place for place in sentence.concepts.get("address_field", ()) if _overlaps(place, span)]
+    return bool(named) and all(any(_overlaps(place, one) for one in emails_named) for place in named)
 
 
 _SPECIAL: dict[str, tuple[str, ...]] = {

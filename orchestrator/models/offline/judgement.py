@@ -112,7 +112,7 @@ def _is_long_ago(sentence: Sentence, message: Message) -> bool:
 
 
 def _fault(sentence: Sentence, span: Span, message: Message) -> str | None:
-    if message.is_fine_again and not stance.finds("still_open", sentence):
+    if message.is_fine_again:
         return None
     if stance.finds("off_topic", sentence):
         return None

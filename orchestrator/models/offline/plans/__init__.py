@@ -1,0 +1,1 @@
+"""What is done about each kind of request: plans that yield tool calls and return an answer."""
