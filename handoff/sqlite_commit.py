@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handoff.errors import StaleFenceError, StructuredError
+from handoff.retention import TokenExpiredError
 from handoff.sqlite_json import encode
 from handoff.sqlite_records import check_version, delete_record, put_record
 from handoff.sqlite_streams import append_entry, trim_stream
 from handoff.sqlite_writer import Transaction
 from handoff.store import Append, Check, Committed, Delete, Fence, Put, Token, Trim, Write
 
-TOKEN_SQL = "SELECT fingerprint, result FROM tokens WHERE key = ?"
+TOKEN_SQL = "SELECT fingerprint, result, expires_at FROM tokens WHERE key = ?"
 ADD_TOKEN_SQL = "INSERT INTO tokens(key, fingerprint, result, created_at, expires_at) VALUES (?, ?, ?, ?, ?)"
 FENCE_SQL = "SELECT number FROM leases WHERE name = ?"
 
@@ -23,6 +24,14 @@ class KnownToken:
 
     fingerprint: str
     result: str
+
+
+def known_token(row: tuple[str, str, float], now: float) -> KnownToken:
+    """Raises: TokenExpiredError once the token's time is over, whether it was swept already or not."""
+    fingerprint, result, expires_at = row
+    if expires_at <= now or not result:
+        raise TokenExpiredError
+    return KnownToken(fingerprint, result)
 
 
 class CommitUnit:
@@ -42,7 +51,7 @@ class CommitUnit:
         if token is not None:
             known = work.execute(TOKEN_SQL, (token.key,)).fetchone()
             if known:
-                return KnownToken(*known)
+                return known_token(known, work.now)
         if self._fence is not None:
             check_fence(work, self._fence)
         for write, _ in self._writes:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from handoff.sqlite_writer import Transaction, Unit
 from handoff.store import Lease
 
+FLOOR = "lease_floor"
+"""Where the file notes the highest number among the leases it has forgotten."""
+
 HOLDER_SQL = "SELECT owner, number, expires_at FROM leases WHERE name = ?"
+FLOOR_SQL = f"SELECT value FROM meta WHERE name = '{FLOOR}'"
 HOLD_SQL = "INSERT OR REPLACE INTO leases(name, owner, number, expires_at) VALUES (?, ?, ?, ?)"
 RENEW_SQL = "UPDATE leases SET expires_at = ? WHERE name = ? AND owner = ? AND number = ?"
 RELEASE_SQL = """UPDATE leases SET owner = NULL, expires_at = 0
@@ -16,7 +20,8 @@ def acquire(name: str, owner: str, seconds: float) -> Unit[Lease | None]:
     """A unit that takes the lease, unless another owner holds it."""
 
     def unit(work: Transaction) -> Lease | None:
-        holder, number, expires_at = work.execute(HOLDER_SQL, (name,)).fetchone() or (None, 0, 0.0)
+        known = work.execute(HOLDER_SQL, (name,)).fetchone()
+        holder, number, expires_at = known or (None, _floor(work), 0.0)
         if holder != owner:
             if holder is not None and expires_at > work.now:
                 return None
@@ -26,6 +31,12 @@ def acquire(name: str, owner: str, seconds: float) -> Unit[Lease | None]:
         return lease
 
     return unit
+
+
+def _floor(work: Transaction) -> int:
+    """Numbers go on above those of the leases forgotten: one of them may have been of this name."""
+    row = work.execute(FLOOR_SQL).fetchone()
+    return int(row[0]) if row else 0
 
 
 def renew(lease: Lease, seconds: float) -> Unit[Lease | None]:

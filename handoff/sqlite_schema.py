@@ -23,6 +23,7 @@ class Step:
 # records: `data` is null once deleted. The row stays, so that a version is never used twice and a
 # compare-and-swap that read the deleted record cannot hit its successor.
 # texts/search: FTS5 over an external table, because an excerpt needs the text and a change needs the old one.
+# tokens: `fingerprint` and `result` are empty once the token's time is over and a sweep came by.
 # stream_heads: numbering and age of a stream in one row, so that neither depends on its length.
 STEPS = (
     Step(
@@ -59,6 +60,14 @@ STEPS = (
             """CREATE TABLE leases(
                 name TEXT NOT NULL PRIMARY KEY, owner TEXT, number INTEGER NOT NULL,
                 expires_at REAL NOT NULL) WITHOUT ROWID""",
+        ),
+    ),
+    Step(
+        2,
+        "find what is over",
+        (
+            "CREATE INDEX tokens_by_end ON tokens(expires_at) WHERE result <> ''",
+            "CREATE INDEX leases_by_end ON leases(expires_at)",
         ),
     ),
 )

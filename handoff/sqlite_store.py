@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from handoff import sqlite_findings, sqlite_leases, sqlite_reads
+from handoff import sqlite_findings, sqlite_leases, sqlite_reads, sqlite_sweep
 from handoff.cursor import decode_cursor, encode_cursor, list_tag
 from handoff.errors import StoreError, StructuredError
-from handoff.sqlite_commit import TOKEN_SQL, CommitUnit, KnownToken
+from handoff.retention import SWEEP_LIMIT
+from handoff.sqlite_commit import TOKEN_SQL, CommitUnit, KnownToken, known_token
 from handoff.sqlite_connection import Connection, closed_error, driver, open_connection, primary_code
 from handoff.sqlite_file import open_reader, open_writer
 from handoff.sqlite_json import decode
@@ -55,6 +56,7 @@ class SqliteStore:
     def __init__(self, path: Path, writer: Connection, readers: list[Connection], clock: Callable[[], float]):
         self.path = path
         self.locks = Locks()
+        self._clock = clock
         self._writer = GroupWriter(writer, clock)
         self._readers = readers
         self._connections = [*readers, writer]
@@ -161,7 +163,10 @@ class SqliteStore:
 
     async def token(self, key: str) -> Replayed | None:
         row = await self._row(TOKEN_SQL, key)
-        return Replayed(row[0], decode(row[1])) if row else None
+        if row is None:
+            return None
+        known = known_token(row, self._clock())
+        return Replayed(known.fingerprint, decode(known.result))
 
     async def entries(self, stream: str, key: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         rows = await self._rows(sqlite_reads.ENTRIES_SQL, stream, key, after, max(0, limit))
@@ -186,6 +191,9 @@ class SqliteStore:
 
     async def release(self, lease: Lease) -> None:
         await self._write(sqlite_leases.release(lease))
+
+    async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
+        return await self._write(sqlite_sweep.sweep(limit))
 
     async def ping(self) -> None:
         """Raises: StoreUnavailableError unless the file can be read."""

@@ -19,9 +19,13 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from tenacity.wait import wait_random_exponential
 
 from handoff.errors import ContentionError, JsonObject, VersionConflictError
+from handoff.retention import SWEEP_LIMIT
 
 ABSENT = 0
 """As `expected`: the record must not exist yet."""
+
+LEASE_KEPT_SECONDS = 24 * 3600
+"""How long after its end a sweep forgets a lease."""
 
 
 def new_id(prefix: str) -> str:
@@ -110,7 +114,7 @@ Write = Put | Delete | Check | Append | Trim
 class Token:
     """An idempotency record: `result` was the outcome of the work that `fingerprint` describes.
 
-    `keep_seconds` is how long it must be kept after the commit.
+    `keep_seconds` is how long it is kept after the commit; afterwards the token answers `TokenExpiredError`.
     """
 
     key: str
@@ -229,7 +233,7 @@ class Store(Protocol):
         """Do all writes, durably, or none.
 
         A known `token` answers `Replayed` and nothing is written, checked before all else.
-        Raises: StaleFenceError, VersionConflictError, StoreUnavailableError.
+        Raises: TokenExpiredError, StaleFenceError, VersionConflictError, StoreUnavailableError.
         """
         ...
 
@@ -270,7 +274,10 @@ class Store(Protocol):
         ...
 
     async def token(self, key: str) -> Replayed | None:
-        """The idempotency record of a token, if it is known."""
+        """The idempotency record of a token, if it is known.
+
+        Raises: TokenExpiredError when it was, and its time is over.
+        """
         ...
 
     async def entries(self, stream: str, key: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
@@ -300,6 +307,14 @@ class Store(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Give the lease up, if it is still held. Its number stays, so numbers never repeat."""
+        ...
+
+    async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
+        """Remove payloads of expired tokens and leases that ended a day ago; answers how many of both.
+
+        At most `limit` of each go at once; fewer than `limit` in all means that nothing is left. The
+        tokens stay known. A lease's number stays above that of every lease forgotten.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from handoff.store import Store
 from handoff.stores import open_store
 from orchestrator.journal import Journal, OnStep
 from orchestrator.links import ServerLinks
@@ -32,21 +33,23 @@ class Desk:
     journal: Journal
     links: ServerLinks
     model_name: str
+    store: Store
 
     async def handle(self, started: Started) -> RunReport:
         """Take a request to its end and report. Raises: StoreError when it cannot be written down."""
         clock = asyncio.get_running_loop().time
         began = clock()
         state = await self.runner.run(started)
-        children = await self._children(state)
+        children = await self.children(state)
         return report_of(state, children, model=self.model_name, seconds=clock() - began)
 
-    async def _children(self, state: RunState) -> list[RunState]:
+    async def children(self, state: RunState) -> list[RunState]:
+        """The runs of the agents it asked, depth first."""
         found: list[RunState] = []
         for call in state.calls:
             if call.child_run_id is not None:
                 child = await self.journal.load(call.child_run_id)
-                found += [child, *await self._children(child)]
+                found += [child, *await self.children(child)]
         return found
 
 
@@ -74,7 +77,7 @@ async def open_desk(
             async with ServerLinks(team.servers, env=env, errlog=errlog) as links:
                 journal = Journal(store, on_step=on_step)
                 runner = Runner(team, model, ToolBox(team, links), journal, on_text=on_text)
-                yield Desk(team, runner, journal, links, model_name.partition(":")[0])
+                yield Desk(team, runner, journal, links, model_name.partition(":")[0], store)
         finally:
             await store.close()
     finally:

@@ -10,9 +10,23 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from handoff.envelope import canonical_json
-from handoff.store import ABSENT, Append, Index, Lease, Put, Record, Store, Write, new_id
+from handoff.store import (
+    ABSENT,
+    Append,
+    Entry,
+    Index,
+    Lease,
+    Page,
+    Put,
+    Record,
+    Replayed,
+    Store,
+    Token,
+    Write,
+    new_id,
+)
 from orchestrator.state import RunState
-from orchestrator.steps import STEP, Ended, HandoffDelivered, Pin, Started, Step
+from orchestrator.steps import STEP, Continued, Ended, HandoffDelivered, Pin, Pinned, Started, Step
 
 RUNS = "runs"
 PINS = "pins"
@@ -47,6 +61,8 @@ class Journal:
         self._worker = new_id("wrk")
         self._leases: dict[str, Lease] = {}
         self._order: dict[str, asyncio.Lock] = {}
+        self._unfinished: dict[str, set[asyncio.Task[None]]] = {}
+        """Steps on their way into the store, by run."""
         self._pins: dict[str, Pin] = {}
 
     @asynccontextmanager
@@ -64,7 +80,7 @@ class Journal:
             yield
         finally:
             renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
+            await asyncio.gather(renewal, *self._unfinished.pop(run_id, ()), return_exceptions=True)
             self._order.pop(run_id, None)
             await self._store.release(self._leases.pop(run_id))
 
@@ -81,12 +97,21 @@ class Journal:
         known = await self._store.get(RUNS, started.run_id)
         if known is not None:
             return await self.load(started.run_id)
-        state = RunState.of([started])
-        await self._store.commit(
-            [_step(started.run_id, 1, started), self._head(state, ABSENT)], actor="orchestrator"
-        )
+        await self.queue(started)
+        return RunState.of([started])
+
+    async def queue(self, started: Started, *, token: Token | None = None) -> Replayed | None:
+        """Make a new run exist without beginning it; `started.run_id` must be new.
+
+        With a `token` known already nothing is written, and what it stands for is returned.
+        """
+        writes: list[Write] = [_step(started.run_id, 1, started)]
+        writes.append(self._head(RunState.of([started]), ABSENT))
+        done = await self._store.commit(writes, token=token, actor="orchestrator")
+        if isinstance(done, Replayed):
+            return done
         self._tell(started.run_id, started)
-        return state
+        return None
 
     async def append(self, state: RunState, step: Step) -> None:
         """Make `step` durable, then take it into `state`.
@@ -95,14 +120,18 @@ class Journal:
         Raises: StaleFenceError when another worker took the run over.
         """
         # Shielded: a run whose time is up must not leave its state ahead of its record.
-        await asyncio.shield(self._append(state, step))
+        write = asyncio.create_task(self._append(state, step))
+        unfinished = self._unfinished.setdefault(state.started.run_id, set())
+        unfinished.add(write)
+        write.add_done_callback(unfinished.discard)
+        await asyncio.shield(write)
 
     async def _append(self, state: RunState, step: Step) -> None:
         run_id = state.started.run_id
         async with self._order.setdefault(run_id, asyncio.Lock()):
             writes: list[Write] = [_step(run_id, state.seq + 1, step)]
             state.apply(step)
-            if isinstance(step, Ended | HandoffDelivered):
+            if isinstance(step, Continued | Pinned | HandoffDelivered | Ended):
                 writes.append(self._head(state, None))
             await self._store.commit(writes, fence=self._leases[run_id].fence, actor="orchestrator")
         self._tell(run_id, step)
@@ -139,18 +168,42 @@ class Journal:
 
     async def heads(self, *, limit: int = 20) -> list[Record]:
         """The newest runs, as their heads tell."""
-        page = await self._store.find(RUNS, "all", "", limit=limit, descending=True)
-        return list(page.records)
+        return list((await self.find("all", limit=limit)).records)
+
+    async def head(self, run_id: str) -> Record | None:
+        """The run's head, if there is such a run."""
+        return await self._store.get(RUNS, run_id)
+
+    async def find(
+        self,
+        index: str,
+        key: str = "",
+        *,
+        limit: int = 20,
+        cursor: str | None = None,
+        newest_first: bool = True,
+    ) -> Page:
+        """Heads of runs: `all`, or those of a `status`, a `session`, a `customer`, or a `parent` run.
+
+        Runs of asked agents are listed under their parent only.
+        """
+        return await self._store.find(RUNS, index, key, limit=limit, cursor=cursor, descending=newest_first)
+
+    async def entries(self, run_id: str, *, after: int = 0, limit: int = 100) -> list[Entry]:
+        """The run's steps as they are stored, from the one after `after`."""
+        return await self._store.entries(STEPS, run_id, after=after, limit=limit)
 
     def _head(self, state: RunState, expected: int | None) -> Put:
         started = state.started
-        status = state.ended.status if state.ended else "running"
+        unended = "queued" if state.seq == 1 else "running"
+        status = state.ended.status if state.ended else unended
         created = _sortable(started.created_at)
         data = {
             "run_id": started.run_id,
             "session_id": started.session_id,
             "customer_id": started.customer_id,
             "parent_run_id": started.parent_run_id,
+            "principal": started.principal,
             "status": status,
             "agent": state.agent,
             "seq": state.seq,
@@ -158,6 +211,10 @@ class Journal:
             "updated_at": self._clock(),
         }
         lists = [("all", ""), ("status", status), ("session", started.session_id)]
+        if started.customer_id is not None:
+            lists.append(("customer", started.customer_id))
+        if started.parent_run_id is not None:
+            lists = [("parent", started.parent_run_id)]
         return Put(RUNS, started.run_id, data, expected, [Index(name, key, created) for name, key in lists])
 
     def _tell(self, run_id: str, step: Step) -> None:

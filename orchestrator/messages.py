@@ -19,10 +19,17 @@ _FACTS = {
 
 
 def first_message(
-    request: str, *, customer_id: str | None, session_id: str, handoff: JsonObject | None
+    request: str,
+    *,
+    customer_id: str | None,
+    session_id: str,
+    handoff: JsonObject | None,
+    conversation: JsonObject | None = None,
 ) -> JsonObject:
     """The opening of an agent's message list: what is known, then the customer's own words, verbatim."""
-    known = {"customer_id": customer_id, "session_id": session_id, "handoff": handoff}
+    known: JsonObject = {"customer_id": customer_id, "session_id": session_id, "handoff": handoff}
+    if conversation is not None:
+        known["conversation"] = conversation
     context = f"<context>\n{json.dumps(known, ensure_ascii=False)}\n</context>"
     return {"role": "user", "content": [_text(context), _text(request)]}
 

@@ -37,6 +37,8 @@ class Watched:
     address: str
     """The URL, or the command."""
     target: Target
+    advice: str | None = None
+    """What a person can do when it cannot be reached; None: what the target itself advises."""
 
 
 @dataclass(slots=True)
@@ -164,8 +166,8 @@ def _arguments(schema: JsonObject) -> JsonObject | None:
 def _explained(watched: Watched, phase: str, failure: BaseException | None) -> JsonObject:
     if phase == "handshake":
         refusal = watched.target.refusal(failure)
-        error = failed(refusal.code, refusal.reason, retryable=refusal.retryable, suggestion=refusal.advice)
-        return error.content
+        advice = watched.advice or refusal.advice
+        return failed(refusal.code, refusal.reason, retryable=refusal.retryable, suggestion=advice).content
     if isinstance(failure, Exception):
         return outcome_of_exception(watched.name, failure).content
     return failed("timeout", f"{watched.name} did not answer in time", retryable=True).content

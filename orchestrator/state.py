@@ -8,6 +8,7 @@ from orchestrator.messages import ASK, ESCALATE, TRANSFER, first_message, result
 from orchestrator.models.protocol import JsonObject, Usage
 from orchestrator.steps import (
     CallFinished,
+    Continued,
     Ended,
     HandoffDelivered,
     HandoffPrepared,
@@ -48,6 +49,8 @@ class RunState:
     cut_off: int = 0
     """Replies in a row that were cut off at the output limit."""
     ended: Ended | None = None
+    conversation: JsonObject | None = None
+    """What earlier runs of the session were about; every agent of this run is told."""
 
     @classmethod
     def of(cls, steps: list[Step]) -> RunState:
@@ -116,6 +119,8 @@ class RunState:
         """Take one more step into account."""
         self.seq += 1
         match step:
+            case Continued():
+                self._continue(step)
             case Pinned():
                 self.pins[step.agent] = step.pin_id
             case ModelReplied():
@@ -134,6 +139,12 @@ class RunState:
                 self.ended = step
             case Started():
                 raise ValueError("a run starts once")
+
+    def _continue(self, step: Continued) -> None:
+        self.agent = step.agent
+        self.path = [step.agent]
+        self.conversation = step.conversation
+        self.messages = [self._opening(self.started.handoff)]
 
     def _reply(self, step: ModelReplied) -> None:
         self.turns += 1
@@ -178,6 +189,7 @@ class RunState:
             customer_id=self.started.customer_id,
             session_id=self.started.session_id,
             handoff=handoff,
+            conversation=self.conversation,
         )
 
 

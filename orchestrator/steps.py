@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 JsonObject = dict[str, Any]
 
+MetadataValue = str | bool | int | float | None
+
 RunStatus = Literal["queued", "running", "waiting_approval", "completed", "escalated", "failed", "cancelled"]
 
 
@@ -55,6 +57,20 @@ class Started(_Step):
     parent_run_id: str | None = None
     ancestors: tuple[str, ...] = ()
     """Agents waiting for this run's result, outermost first."""
+    principal: str = "local"
+    """Who asked for the run, by the name of their credential."""
+    metadata: dict[str, MetadataValue] = {}
+    """The caller's own notes on the run; nothing here reads them."""
+
+
+class Continued(_Step):
+    """The run takes up a conversation where an earlier run left it, before its first turn."""
+
+    kind: Literal["continued"] = "continued"
+    agent: str
+    """Who held the conversation; this run begins with them."""
+    conversation: JsonObject
+    """What was said and found before, distilled."""
 
 
 class Pinned(_Step):
@@ -150,7 +166,15 @@ class Ended(_Step):
 
 
 Step = Annotated[
-    Started | Pinned | ModelReplied | CallFinished | HandoffPrepared | HandoffDelivered | Noted | Ended,
+    Started
+    | Continued
+    | Pinned
+    | ModelReplied
+    | CallFinished
+    | HandoffPrepared
+    | HandoffDelivered
+    | Noted
+    | Ended,
     Field(discriminator="kind"),
 ]
 

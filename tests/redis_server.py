@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import socket
@@ -116,3 +117,67 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+class LossyProxy:
+    """Stands before a server and can lose its answers, as a broken line does, after it did the work."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._listener: asyncio.Server | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.losing = False
+        """Whether an answer ends its connection instead of going through."""
+        self.lost = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._listener is not None
+        self._listener.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await self._listener.wait_closed()
+
+    @property
+    def url(self) -> str:
+        assert self._listener is not None
+        return f"redis://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}/0"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._pumps.add(task)
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+        try:
+            requests = asyncio.create_task(_pump(reader, upstream_writer))
+            answers = asyncio.create_task(self._answers(upstream_reader, writer))
+            try:
+                await asyncio.wait([requests, answers], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                requests.cancel()
+                answers.cancel()
+                await asyncio.gather(requests, answers, return_exceptions=True)
+        finally:
+            self._pumps.discard(task)
+            for end in (upstream_writer, writer):
+                end.close()
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65_536):
+            if self.losing:
+                self.lost.set()
+                return
+            writer.write(chunk)
+            await writer.drain()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(65_536):
+        writer.write(chunk)
+        await writer.drain()

@@ -21,7 +21,7 @@ BEYOND = b"\xff"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one namespace; what each holds is told in `docs/decisions`."""
+    """The keys of one namespace, and what each holds."""
 
     meta: bytes
     """Hash: whose store this is, its schema version, and the log's newest position."""

@@ -28,7 +28,8 @@ _EMAIL = re.compile(r"[\w.+%'-]*[\w+%-]@[\w-]+(?:\.[\w-]+)+")
 _PHONE = re.compile(r"(?<![\w@.,/-])(?:\+|00)?\(?\d[\d ()./-]{5,20}\d(?![\w@-])")
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}")
 _INVOICE = re.compile(
-    r"\b(?:invoice|inv|bill|receipt)s?\s*(?:number|no|nr|num|id)?\s*[.:#]*\s*(?P<id>[A-Za-z]{0,5}[-_]?\d[\w-]*)",
+    r"\b(?:invoice|inv|bill|receipt)s?\s*(?:number|no|nr|num|id)?\s*[.:#]*\s*"
+    rf"(?P<id>[A-Za-z]{{1,5}}[-_]\d[\w-]*|\d{{3,}})\b(?!\s*(?:[€$£¥]|(?:{CURRENCY_WORDS})\b|times|[.,]\d))",
     re.IGNORECASE,
 )
 _NAME = r"[^\W\d_][\w'\u2019-]*(?:[ \t]+[^\W\d_][\w'\u2019.-]*){1,3}"

@@ -168,8 +168,8 @@ def _none_to_refund(found: Outcome, duplicates: list[JsonObject], why_not: str) 
     gap = " Part of the look-up failed, so a person should check again." if _objects(found, "incomplete_steps") else ""
     return (
         f"I checked {checked} invoices of your account and all their payments, and found nothing that was charged "
-        f"twice, so I have refunded nothing.{gap} If your bank shows two payments, one of them may be a reservation "
-        "that disappears by itself; otherwise send us the two dates and amounts, or ask for a person."
+        f"twice, so I have refunded nothing.{gap} If your bank shows two payments, please send us their dates and "
+        "amounts, or ask for a person."
     )
 
 

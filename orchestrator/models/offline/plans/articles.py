@@ -1,0 +1,134 @@
+"""How-to questions: search the knowledge base, read the best article, quote it with its source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+
+from orchestrator.models.offline.conversation import Call, Outcome
+from orchestrator.models.offline.intent import Task
+from orchestrator.models.offline.patterns import mark_concepts
+from orchestrator.models.offline.plans.part import GET_ARTICLE, SEARCH_ARTICLES, Case, Part, Plan, broken
+from orchestrator.models.offline.sentences import split_sentences
+from orchestrator.models.offline.stems import stem
+from orchestrator.models.offline.tables import table
+from orchestrator.models.offline.tokens import tokenise
+from orchestrator.models.protocol import JsonObject
+
+_HITS = 5
+_QUOTED = 1200
+"""How many characters of an article are quoted; the whole can be read under its title."""
+_MOST_TERMS = 10
+
+
+def answer_how_to(case: Case, task: Task) -> Plan:
+    """Answer from the article that fits best, or say that there is none."""
+    article, failed = yield from find_article(task.words)
+    if failed is not None:
+        return broken(SEARCH_ARTICLES, failed, "search the help articles")
+    if article is None:
+        return Part(
+            "I found no help article that answers this, and I do not want to guess. If you tell me a little more, "
+            "I can search again, or write “let me talk to a person”.",
+            False,
+        )
+    return Part(quote(article, task.words))
+
+
+def find_article(words: str) -> Generator[list[Call], list[Outcome], tuple[JsonObject | None, Outcome | None]]:
+    """The article that answers `words`, or None; and the outcome of the search if that failed."""
+    queries = _queries(words)
+    if not queries:
+        return None, None
+    pages = yield [Call(SEARCH_ARTICLES, {"query": query, "limit": _HITS}) for query in queries]
+    if not any(page.ok for page in pages):
+        return None, pages[0]
+    hits = {str(hit["article_id"]): hit for page in pages for hit in page.items() if hit.get("article_id")}
+    terms = key_terms(words)
+    order = list(hits)
+    ranked = sorted(hits.values(), key=lambda hit: (-_title_score(hit, terms), order.index(str(hit["article_id"]))))
+    if not ranked:
+        return None, None
+    best = [str(hit["article_id"]) for hit in ranked[:2]]
+    outcomes = yield [Call(GET_ARTICLE, {"article_id": name}) for name in best]
+    read = [outcome.content for outcome in outcomes if outcome.ok]
+    fitting = [article for article in read if _fits(article, terms)]
+    if not fitting:
+        return None, None
+    return max(fitting, key=lambda article: _score(article, terms)), None
+
+
+def quote(article: JsonObject, words: str) -> str:
+    """The part of the article that fits the question, as it is written, and where it is from."""
+    body = _fitting_part(str(article.get("body", "")), key_terms(words))
+    return f"{body}\n\nSource: help article “{article.get('title')}” ({article.get('article_id')})."
+
+
+def key_terms(words: str) -> list[str]:
+    """The stems that say what is asked about, without the words that any question has."""
+    idle = {stem(word) for word in table("words")["function"].split()} | {
+        stem(word) for word in table("words")["idle"].split()
+    }
+    stems = [token.stem for token in tokenise(words) if token.kind == "word" and len(token.stem) > 1]
+    return list(dict.fromkeys(one for one in stems if one not in idle))[:_MOST_TERMS]
+
+
+def _queries(words: str) -> list[str]:
+    """Two searches: the question's own words, and the names the product has for what they mean."""
+    written = [token for token in tokenise(words) if token.kind == "word"]
+    terms = set(key_terms(words))
+    own = " ".join(dict.fromkeys(token.text for token in written if token.stem in terms))
+    names = []
+    for sentence in map(mark_concepts, split_sentences(words)):
+        names += [name for name, concept in table("topics")["names"].items() if sentence.has(concept)]
+    named = " ".join(dict.fromkeys(names))
+    return [query for query in dict.fromkeys([own, named]) if query]
+
+
+def _title_score(hit: JsonObject, terms: list[str]) -> int:
+    title, excerpt = _stems(hit.get("title")), _stems(hit.get("excerpt"))
+    return sum(3 * (term in title) + (term in excerpt) for term in terms)
+
+
+def _score(article: JsonObject, terms: list[str]) -> float:
+    title, tags = _stems(article.get("title")), _stems(" ".join(map(str, article.get("tags") or ())))
+    body = _stems(article.get("body"))
+    return sum(3 * (term in title) + 2 * (term in tags) + 0.5 * (term in body) for term in terms)
+
+
+def _fits(article: JsonObject, terms: list[str]) -> bool:
+    """Whether the article is about what is asked: most of the words are in it, one in a prominent place."""
+    head = _stems(article.get("title")) | _stems(" ".join(map(str, article.get("tags") or ())))
+    body = _stems(article.get("body"))
+    in_head = sum(term in head for term in terms)
+    anywhere = sum(term in head or term in body for term in terms)
+    return in_head >= 1 and anywhere >= max(1, (len(terms) + 1) // 2)
+
+
+def _stems(text: object) -> set[str]:
+    return {token.stem for token in tokenise(str(text or "")[:16_000]) if token.kind == "word"}
+
+
+def _fitting_part(body: str, terms: list[str]) -> str:
+    """The opening of the article and the section whose heading fits best, within the length to quote."""
+    opening, *sections = re.split(r"(?m)^(?=#{1,4} )", body.strip())
+    if len(body) <= _QUOTED or not sections:
+        return _cut(body.strip())
+    best = max(sections, key=lambda section: _section_score(section, terms))
+    rest = best if _section_score(best, terms) > 0 else sections[0]
+    lead = opening.strip()
+    return _cut(f"{lead}\n\n{rest.strip()}".strip() if len(lead) < _QUOTED // 2 else lead)
+
+
+def _section_score(section: str, terms: list[str]) -> float:
+    heading, _, text = section.partition("\n")
+    in_heading, in_text = _stems(heading), _stems(text)
+    return sum(2.0 * (term in in_heading) + 0.5 * (term in in_text) for term in terms)
+
+
+def _cut(text: str) -> str:
+    """At most the length to quote, ending with a whole line."""
+    if len(text) <= _QUOTED:
+        return text
+    end = text.rfind("\n", 0, _QUOTED)
+    return f"{text[: end if end > _QUOTED // 2 else _QUOTED].rstrip()}\n..."
