@@ -41,9 +41,11 @@ class TokenExpiredError(StructuredError):
 
     code = "expired"
 
-    def __init__(self) -> None:
+    def __init__(
+        self, message: str = "idempotency_token was used too long ago; nothing was done now"
+    ) -> None:
         super().__init__(
-            "idempotency_token was used too long ago: its outcome is no longer kept, and nothing was done now",
+            message,
             field="idempotency_token",
             suggestion="read the records to see what was done; use a new token only for new work",
         )

@@ -1,8 +1,8 @@
 """A thin orchestrator: Claude agents over MCP servers, with durable runs and handoffs.
 
-    team = load_team()
-    async with open_desk(team, model=open_model("offline"), model_name="offline", store_url=url) as desk:
-        report = await desk.handle(desk.runner.request("I was charged twice", customer_id="cus_1001"))
+team = load_team()
+async with open_desk(team, model=open_model("offline"), model_name="offline", store_url=url) as desk:
+    report = await desk.handle(desk.runner.request("I was charged twice", customer_id="cus_1001"))
 """
 
 from __future__ import annotations

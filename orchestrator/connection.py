@@ -40,6 +40,10 @@ class ToolDefinition:
         return TOKEN in self.input_schema.get("properties", {})
 
     @property
+    def only_reads(self) -> bool:
+        return self.annotations.get("readOnlyHint") is True
+
+    @property
     def repeatable(self) -> bool:
         """Whether a second call with the same arguments and token has no second effect."""
         hints = (self.annotations.get("readOnlyHint"), self.annotations.get("idempotentHint"))

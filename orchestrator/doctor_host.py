@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -81,9 +82,7 @@ class Host:
 
     async def close(self) -> None:
         """End the process if it has not ended."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+        await end(self._process)
         self._listening.cancel()
         await asyncio.wait({self._listening})
 
@@ -126,10 +125,7 @@ async def hosting(
     command: Sequence[str], environment: Mapping[str, str], timeout: float
 ) -> AsyncIterator[Host]:
     """Start the server and talk to it; it has ended afterwards. Raises: OSError if it cannot be started."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LONGEST_LINE_BYTES, **_as_hosts(environment)
-    )
-    host = Host(process, timeout)
+    host = Host(await start_as_host(command, environment, stdin=PIPE), timeout)
     try:
         yield host
     finally:
@@ -140,25 +136,38 @@ async def run_as_host(
     command: Sequence[str], environment: Mapping[str, str], timeout: float
 ) -> tuple[int, bytes, bytes]:
     """Run a command to its end: status, stdout, stderr. Raises: OSError, TimeoutError."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, **_as_hosts(environment)
-    )
+    process = await start_as_host(command, environment, stdin=DEVNULL)
     try:
         async with asyncio.timeout(timeout):
             stdout, stderr = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, stdout, stderr
+        await end(process)
+    return process.returncode or 0, stdout, stderr
+
+
+async def start_as_host(command: Sequence[str], environment: Mapping[str, str], *, stdin: int) -> Process:
+    """Raises: OSError if it cannot be started."""
+    return await asyncio.create_subprocess_exec(
+        *command,
+        stdin=stdin,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=dict(environment),
+        cwd=FOREIGN_DIRECTORY,
+        start_new_session=True,  # without a terminal to read from, or to be stopped by
+        limit=LONGEST_LINE_BYTES,
+    )
+
+
+async def end(process: Process) -> None:
+    """End a process that has not ended, with the children of its session."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), END_SECONDS)
 
 
 def host_environment(entry: Mapping[str, str]) -> dict[str, str]:
     """What a server gets: next to nothing, and what its entry says."""
     return {**{name: os.environ[name] for name in PASSED_BY_HOSTS if name in os.environ}, **entry}
-
-
-def _as_hosts(environment: Mapping[str, str]) -> dict[str, object]:
-    # A session of its own has no terminal to read from or to be stopped by.
-    return {"env": dict(environment), "cwd": FOREIGN_DIRECTORY, "start_new_session": True}

@@ -50,6 +50,10 @@ Move = Turn | Calls | HandOver | Answer | Escalate
 
 def next_move(state: RunState) -> Move:
     """What a run that has not ended does next."""
+    if (lost := state.unsettled) is not None:
+        return Escalate(
+            "unknown_outcome", f"nobody knows whether {lost.name} took effect; look before you repeat"
+        )
     if state.turns >= state.started.turns and state.reply is None:
         return Escalate("turns", f"the run used its {state.started.turns} model turns without an answer")
     if state.cut_off >= MOST_CUT_OFF:

@@ -44,7 +44,7 @@ def probe(
         str | None, typer.Option(help="Variable that holds the bearer token for URLs given here.")
     ] = None,
 ) -> None:
-    """Shake hands with each server, list its tools and call one that only reads; exits with 0 if all is well."""
+    """Shake hands with each server, list its tools, call one that only reads; exits with 0 if all is well."""
     if count is not None and every is None:
         _fail("--count needs --every")
     from orchestrator.probe_alert import Alert, AlertError

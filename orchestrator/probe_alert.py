@@ -48,12 +48,12 @@ class Alert:
         if was_ok != result.ok:
             message = json.dumps({"ok": result.ok, "was_ok": was_ok, **asdict(result)}).encode()
             try:
-                await asyncio.wait_for(self._deliver(message), DELIVERY_SECONDS)
-            except TimeoutError:
-                return self._complain(f"the alert about {result.server} was not taken within 10 s")
-            except (AlertError, OSError) as error:
-                reason = str(error) if isinstance(error, AlertError) else error.strerror
-                return self._complain(f"the alert about {result.server} failed: {reason}")
+                async with asyncio.timeout(DELIVERY_SECONDS):
+                    await self._deliver(message)
+            except (AlertError, OSError) as error:  # a TimeoutError is an OSError too
+                reason = str(error) or f"it was not taken within {DELIVERY_SECONDS:g} s"
+                self._complain(f"the alert about {result.server} failed: {reason}")
+                return
         self._told[key] = result.ok
 
     async def _deliver(self, message: bytes) -> None:

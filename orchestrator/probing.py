@@ -41,6 +41,16 @@ class Watched:
     """What a person can do when it cannot be reached; None: what the target itself advises."""
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """As much of a tool as it takes to decide whether to call it."""
+
+    name: str
+    read_only: bool
+    """Whether it says so itself; what says nothing is not called."""
+    schema: JsonObject
+
+
 @dataclass(slots=True)
 class ProbeResult:
     """What one look found."""
@@ -107,7 +117,7 @@ def _gone() -> None:
 async def _look(client: Client, result: ProbeResult, phases: _Phases) -> None:
     phases.next("list")
     result.protocol = client.protocol_version
-    tools = await _tools(client)
+    tools = await _offered(client)
     result.tools = len(tools)
     phases.next("call")
     call = harmless_call(tools)
@@ -119,7 +129,7 @@ async def _look(client: Client, result: ProbeResult, phases: _Phases) -> None:
     phases.next(None)
 
 
-async def _tools(client: Client) -> list[Tool]:
+async def _offered(client: Client) -> list[Offered]:
     tools: list[Tool] = []
     cursor: str | None = None
     for _ in range(MOST_PAGES):
@@ -128,16 +138,17 @@ async def _tools(client: Client) -> list[Tool]:
         cursor = page.next_cursor
         if cursor is None:
             break
-    return tools
+    return [
+        Offered(tool.name, bool(tool.annotations and tool.annotations.read_only_hint), tool.input_schema)
+        for tool in tools
+    ]
 
 
-def harmless_call(tools: Sequence[Tool]) -> tuple[str, JsonObject] | None:
-    """The tool to call and what with: one that says it only reads, and needs nothing but plain values."""
+def harmless_call(tools: Sequence[Offered]) -> tuple[str, JsonObject] | None:
+    """The tool to call and what with: one that only reads, and needs nothing but plain values."""
     found: list[tuple[int, int, str, JsonObject]] = []
     for tool in tools:
-        if tool.annotations is None or tool.annotations.read_only_hint is not True:
-            continue
-        arguments = _arguments(tool.input_schema)
+        arguments = _arguments(tool.schema) if tool.read_only else None
         if arguments is not None:
             verb = tool.name.partition("_")[0]
             rank = _VERBS.index(verb) if verb in _VERBS else len(_VERBS)

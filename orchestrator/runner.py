@@ -219,6 +219,7 @@ class Runner:
             content=outcome.content,
             seconds=round(outcome.duration_seconds, 3),
             attempts=outcome.attempts,
+            unsettled=outcome.unsettled,
         )
         await self._journal.append(state, step)
 

@@ -88,6 +88,13 @@ class RunState:
         return any(call.child_run_id and call.content.get("status") == "escalated" for call in self.calls)
 
     @property
+    def unsettled(self) -> CallFinished | None:
+        """A write of the turn that may or may not have taken effect; known once all its calls are done."""
+        if self.open_calls():
+            return None
+        return next((call for call in self.finished.values() if call.unsettled), None)
+
+    @property
     def turn(self) -> int:
         """The number of the turn whose calls are being made."""
         return self.reply.turn if self.reply else self.turns

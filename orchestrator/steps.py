@@ -113,6 +113,8 @@ class CallFinished(_Step):
     """The structured result, or the structured error."""
     seconds: float = 0.0
     attempts: int = 1
+    unsettled: bool = False
+    """A write without an answer: it may have taken effect, and repeating it brought no answer either."""
     child_run_id: str | None = None
     turns: int = 0
     hops: int = 0

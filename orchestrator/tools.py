@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.calls import CallOutcome, ServerUnavailableError, failed, not_done
 from orchestrator.connection import RECEIVE_HANDOFF, TOKEN, ToolDefinition
@@ -35,6 +35,8 @@ class ToolOutcome(CallOutcome):
     attempts: int
     """Calls made; 0 when it was refused here."""
     duration_seconds: float
+    unsettled: bool = False
+    """A write may have taken effect or not: no later step may be built on either."""
 
 
 class ToolBox:
@@ -132,7 +134,10 @@ class ToolBox:
         began = asyncio.get_running_loop().time()
         most = attempts or self._team.limits.tool_attempts
         outcome, made = await retried(attempt, again, attempts=most, deadline=deadline)
-        return self._finished(server, tool, outcome, made, began)
+        definition = self._links.tools(server).get(tool)
+        writes = definition is None or not definition.only_reads
+        finished = self._finished(server, tool, outcome, made, began)
+        return replace(finished, unsettled=outcome.outcome_unknown and writes)
 
     async def deliver(
         self,

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from orchestrator.desk import Desk, open_desk
@@ -399,3 +400,32 @@ async def test_two_workers_do_not_work_on_one_run(open_shop: Shop, tmp_path: Pat
         state = await running
     assert state.ended is not None
     assert state.ended.result == "mine"
+
+
+async def test_a_write_without_an_answer_is_settled_by_a_person_before_the_model_goes_on(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """The server is stopped in the middle: it takes the call and never answers."""
+    order = {"invoice_id": "inv_2001", "payment_id": "pay_3002", "amount_minor": 4800, "currency": "EUR"}
+
+    def brain(request: ModelRequest) -> Reply:
+        if request.agent == "triage":
+            return transfer("billing")
+        for child in psutil.Process().children():
+            if "servers.billing" in child.cmdline():
+                child.suspend()
+        return [use("billing__process_refund", **order, reason="charged twice")]
+
+    team = load_team()
+    team = team.model_copy(update={"limits": team.limits.model_copy(update={"tool_call_seconds": 0.5})})
+    model = Played(brain)
+    async with open_desk(team, model=model, model_name="scripted", store_url=shop.url) as desk:
+        try:
+            report = await handle(desk)
+        finally:
+            for child in psutil.Process().children():
+                child.resume()
+    assert (report.status, report.reason) == ("escalated", "unknown_outcome")
+    assert [request.agent for request in model.requests] == ["triage", "billing"]
+    assert report.tool_calls[0].attempts == 3
+    assert "look before you repeat" in (await ticket_of(shop, report))["description"]

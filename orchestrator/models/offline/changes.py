@@ -104,7 +104,13 @@ _SPECIAL: dict[str, tuple[str, ...]] = {
         "from now on .. #email",
         "#email .. from now on",
     ),
-    "address": ("@moved", "@need .. @moved", "we|i|company|office|business .. be now at|located", "live .. now at|in", "now live at|in"),
+    "address": (
+        "@moved",
+        "@need .. @moved",
+        "we|i|company|office|business .. be now at|located",
+        "live .. now at|in",
+        "now live at|in",
+    ),
     "name": ("@married .. name|be|call", "my name .. be .. not", "call me .. now", "i be now @married"),
     "phone": ("@reach_me .. now|on|under|at", "my .. number .. be now"),
 }

@@ -81,9 +81,15 @@ def _is_apart(finding: Finding, main: list[Finding], greater: Kind, sentences: l
 
 def _is_second_request(finding: Finding, main: list[Finding], sentence: Sentence) -> bool:
     """`Change my number and tell me ...`: another verb that asks for something."""
-    before = [other for other in main if other.sentence == finding.sentence and other.span[1] <= finding.span[0]]
+    before = [
+        other for other in main if other.sentence == finding.sentence and other.span[1] <= finding.span[0]
+    ]
     between = sentence.words(max((other.span[1] for other in before), default=0), finding.span[1])
-    return bool(before) and "and" in between and bool({"tell", "send", "show", "let", "give", "what", "when", "how"} & set(between))
+    return (
+        bool(before)
+        and "and" in between
+        and bool({"tell", "send", "show", "let", "give", "what", "when", "how"} & set(between))
+    )
 
 
 def _segment(finding: Finding, main: list[Finding], sentence: Sentence) -> range:

@@ -61,5 +61,3 @@ def _block(conversation: Conversation, number: int, call: Call) -> JsonObject:
         "name": call.name,
         "input": call.arguments,
     }
-
-

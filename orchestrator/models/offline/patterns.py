@@ -89,7 +89,13 @@ def _mark_strangers(sentence: Sentence) -> None:
     for at in range(len(tokens) - 1):
         introduced = at > 0 and tokens[at - 1].text in ("is", "am", "dear", "hi", "hello", "in", "to", "at")
         unknown = [token.text for token in tokens[at : at + 2] if token.text not in known_words()]
-        if tokens[at].is_name and tokens[at + 1].is_name and unknown and {at, at + 1} - known and not introduced:
+        if (
+            tokens[at].is_name
+            and tokens[at + 1].is_name
+            and unknown
+            and {at, at + 1} - known
+            and not introduced
+        ):
             sentence.concepts.setdefault("stranger", []).append((at, at + 2))
 
 

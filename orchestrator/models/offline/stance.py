@@ -181,7 +181,9 @@ def is_habitual(sentence: Sentence, span: Span) -> bool:
     words = [word for word in sentence.words(clause.start, clause.stop) if word not in _OPENERS]
     if words[:1] not in (["do"], ["does"]) or len(words) < 3:
         return False
-    return words[1] in ("you", "halyard") or (words[1] in ("i", "we") and words[2] in ("get", "need", "receive"))
+    return words[1] in ("you", "halyard") or (
+        words[1] in ("i", "we") and words[2] in ("get", "need", "receive")
+    )
 
 
 def is_wh_question(sentence: Sentence, position: int) -> bool:

@@ -35,7 +35,9 @@ def answer_how_to(case: Case, task: Task) -> Plan:
     return Part(quote(article, task.words))
 
 
-def find_article(words: str) -> Generator[list[Call], list[Outcome], tuple[JsonObject | None, Outcome | None]]:
+def find_article(
+    words: str,
+) -> Generator[list[Call], list[Outcome], tuple[JsonObject | None, Outcome | None]]:
     """The article that answers `words`, or None; and the outcome of the search if that failed."""
     queries = _queries(words)
     if not queries:
@@ -46,7 +48,9 @@ def find_article(words: str) -> Generator[list[Call], list[Outcome], tuple[JsonO
     hits = {str(hit["article_id"]): hit for page in pages for hit in page.items() if hit.get("article_id")}
     terms = key_terms(words)
     order = list(hits)
-    ranked = sorted(hits.values(), key=lambda hit: (-_title_score(hit, terms), order.index(str(hit["article_id"]))))
+    ranked = sorted(
+        hits.values(), key=lambda hit: (-_title_score(hit, terms), order.index(str(hit["article_id"])))
+    )
     if not ranked:
         return None, None
     best = [str(hit["article_id"]) for hit in ranked[:2]]

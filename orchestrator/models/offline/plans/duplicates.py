@@ -46,7 +46,9 @@ def settle_duplicates(case: Case, task: Task) -> Plan:
     if due:
         outcomes = yield [_refund(one) for one in due]
         said += [_refunded(one, outcome) for one, outcome in zip(due, outcomes, strict=True)]
-        unexpected = [one for one in outcomes if not one.ok and one.code not in ("approval_required", "conflict")]
+        unexpected = [
+            one for one in outcomes if not one.ok and one.code not in ("approval_required", "conflict")
+        ]
         if unexpected:
             return Part("\n".join(said), False, REFUND)
     return Part("\n".join(said))
@@ -148,7 +150,8 @@ def _none_to_refund(found: Outcome, duplicates: list[JsonObject], why_not: str) 
     checked = found.content.get("invoices_checked", 0)
     if duplicates:
         others = listed(
-            f"{money(one['amount_minor'], one['currency'])} on invoice {one['invoice_id']}" for one in duplicates
+            f"{money(one['amount_minor'], one['currency'])} on invoice {one['invoice_id']}"
+            for one in duplicates
         )
         return (
             f"I found a double charge, but it does not fit {why_not}: {others}. I have refunded nothing. "
@@ -165,7 +168,11 @@ def _none_to_refund(found: Outcome, duplicates: list[JsonObject], why_not: str) 
             f"I checked {checked} invoices of your account and found no payment that is still to be returned. "
             f"Already refunded: {back}. {REFUND_TIME}"
         )
-    gap = " Part of the look-up failed, so a person should check again." if _objects(found, "incomplete_steps") else ""
+    gap = (
+        " Part of the look-up failed, so a person should check again."
+        if _objects(found, "incomplete_steps")
+        else ""
+    )
     return (
         f"I checked {checked} invoices of your account and all their payments, and found nothing that was charged "
         f"twice, so I have refunded nothing.{gap} If your bank shows two payments, please send us their dates and "

@@ -44,9 +44,13 @@ def report_fault(case: Case, task: Task) -> Plan:
     ticket = str(done.content.get("ticket_id"))
     advice = f"\n\nWhat you can try meanwhile:\n\n{quote(article, task.words)}" if article else ""
     if alike:
-        return Part(f"You have an open ticket about this, {ticket}. I have added what you wrote to it.{advice}")
+        return Part(
+            f"You have an open ticket about this, {ticket}. I have added what you wrote to it.{advice}"
+        )
     looked = "" if article else " I found no help article about it."
-    return Part(f"I have opened ticket {ticket} about this; our technicians will look into it.{looked}{advice}")
+    return Part(
+        f"I have opened ticket {ticket} about this; our technicians will look into it.{looked}{advice}"
+    )
 
 
 def tell_ticket_status(case: Case, task: Task) -> Plan:
@@ -61,7 +65,9 @@ def tell_ticket_status(case: Case, task: Task) -> Plan:
             return Part(f"There is no ticket {named[0]} on your account.", False)
         return broken(GET_TICKET, ticket, "read your ticket")
     if case.customer_id is None:
-        return Part("Which ticket is it? Please give its number, or the e-mail address of your account.", False)
+        return Part(
+            "Which ticket is it? Please give its number, or the e-mail address of your account.", False
+        )
     [page] = yield [Call(SEARCH_TICKETS, {"customer_id": case.customer_id, "limit": 5})]
     if not page.ok:
         return broken(SEARCH_TICKETS, page, "look for your tickets")
@@ -114,6 +120,8 @@ def _new_ticket(case: Case, task: Task, article: JsonObject | None) -> Call:
 
 def _priority(task: Task) -> str:
     """`high` where work stands still or data seems lost; never more, whatever a message demands."""
-    loss = {stem(word) for word in ("lost", "gone", "disappeared", "missing", "vanished", "corrupt", "everyone")}
+    loss = {
+        stem(word) for word in ("lost", "gone", "disappeared", "missing", "vanished", "corrupt", "everyone")
+    }
     sentences = [mark_concepts(sentence) for sentence in split_sentences(task.words)]
     return "high" if any(token.stem in loss for one in sentences for token in one.tokens) else "normal"

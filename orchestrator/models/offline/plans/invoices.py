@@ -31,7 +31,9 @@ def answer_invoice_question(case: Case, task: Task) -> Plan:
     if named:
         return (yield from _named_invoice(case, named))
     if case.customer_id is None:
-        return Part("Which account is this about? Please give the e-mail address it is registered under.", False)
+        return Part(
+            "Which account is this about? Please give the e-mail address it is registered under.", False
+        )
     [page] = yield [Call(LIST_INVOICES, {"customer_id": case.customer_id, "limit": _READ})]
     if not page.ok:
         if forbids(page):
@@ -76,8 +78,12 @@ def _aspects(words: str) -> frozenset[str]:
     tests: dict[str, Callable[[Sentence], bool]] = {
         "open": lambda one: one.has("due") or one.has("paid_up") or _says(one, "open", "next", "paid"),
         "next": lambda one: _says(one, "next", "renew", "renews", "upcoming", "renewal"),
-        "list": lambda one: _says(one, "invoices", "bills", "receipts", "payments", "list", "all", "history", "year"),
-        "copy": lambda one: _says(one, "send", "copy", "pdf", "download", "resend", "forward", "receipt", "email", "get"),
+        "list": lambda one: _says(
+            one, "invoices", "bills", "receipts", "payments", "list", "all", "history", "year"
+        ),
+        "copy": lambda one: _says(
+            one, "send", "copy", "pdf", "download", "resend", "forward", "receipt", "email", "get"
+        ),
         "refund": lambda one: one.has("sure_refund"),
         "newest": lambda one: _says(one, "last", "latest", "recent", "this", "newest", "current", "previous"),
         "total": lambda one: _says(one, "year", "total", "altogether", "far"),
@@ -158,7 +164,11 @@ def _overview(invoices: list[JsonObject], page: Outcome, aspects: frozenset[str]
     still_open = [one for one in invoices if one.get("status") == "open"]
     if "refund" in aspects:
         returned = [one for one in invoices if one.get("refunded_minor")]
-        lead = "These invoices were refunded, in full or in part:" if returned else "No invoice was refunded so far."
+        lead = (
+            "These invoices were refunded, in full or in part:"
+            if returned
+            else "No invoice was refunded so far."
+        )
         return "\n".join([lead, *(_line(one) for one in returned[:_SHOWN])])
     if "open" in aspects and "list" not in aspects or ("open" in aspects and still_open):
         if still_open:
@@ -168,7 +178,9 @@ def _overview(invoices: list[JsonObject], page: Outcome, aspects: frozenset[str]
         return f"{lead}{tail} {_newest(invoices)}"
     rest = len(invoices) - _SHOWN + int(page.content.get("more") or 0)
     lines = [_line(one) for one in invoices[:_SHOWN]]
-    return "\n".join(["Your newest invoices:", *lines, *([f"... and {rest} older ones."] if rest > 0 else [])])
+    return "\n".join(
+        ["Your newest invoices:", *lines, *([f"... and {rest} older ones."] if rest > 0 else [])]
+    )
 
 
 def _newest(invoices: list[JsonObject]) -> str:

@@ -57,7 +57,6 @@ class Case:
         return self.reading.letter.body
 
 
-
 def broken(tool: str, outcome: Outcome, doing: str) -> Part:
     """The part to return when a call failed for no fault of the customer's."""
     again = " It may work again in a few minutes." if outcome.content.get("retryable") else ""

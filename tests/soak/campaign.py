@@ -1,0 +1,155 @@
+"""A campaign of kills: bursts of handoffs, each cut short by SIGKILL, and retries until all have an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import httpx2
+
+from handoff.errors import JsonObject
+from tests.soak.envelopes import ticket_envelope, token_of
+from tests.soak.processes import Service
+from tests.soak.wire import Answer, Unanswered, Wire, connections
+
+IN_FLIGHT = 20
+MOST_KILLS = 2
+"""How many kills one handoff is put through: three takeovers would park it, as they should."""
+LEASE_SECONDS = 5.5
+"""Until a dead worker's handoff can be taken over, with a margin."""
+SETTLE_SECONDS = 60.0
+RETRY_SECONDS = 0.2
+
+
+@dataclass
+class Sent:
+    """One handoff on its way."""
+
+    envelope: JsonObject
+    kills: int = 0
+    due: float = 0.0
+    """From when on a delivery can find the lease of a killed worker ended (monotonic)."""
+
+    @property
+    def token(self) -> str:
+        return token_of(self.envelope)
+
+
+class Aim:
+    """Picks the moment of a kill between a burst's first and last acknowledgement, and learns from misses."""
+
+    def __init__(self, rng: Random, first: float, last: float) -> None:
+        self._rng = rng
+        self.first = first
+        self.last = last
+
+    def delay(self) -> float:
+        return self._rng.uniform(self.first, max(self.last, self.first * 1.2))
+
+    def learn(self, killed: float, acknowledged: Sequence[float]) -> None:
+        """What a burst cut at `killed` shows about when acknowledgements come."""
+        first = min(acknowledged, default=killed)
+        if not acknowledged:
+            last = self.last * 1.1
+        elif len(acknowledged) == IN_FLIGHT:
+            last = max(acknowledged)
+        else:
+            last = first + (killed - first) * IN_FLIGHT / len(acknowledged)
+        self.first += 0.2 * (first - self.first)
+        self.last += 0.2 * (last - self.last)
+
+
+class Campaign:
+    """The client's side: what was sent, what was acknowledged, and how."""
+
+    def __init__(self) -> None:
+        self.pending: list[Sent] = []
+        self.acknowledged: list[tuple[Sent, Answer]] = []
+        """The handoffs that have an outcome, with its receipt."""
+        self.unexpected: list[JsonObject] = []
+        """Refusals that no kill explains."""
+        self.replayed = 0
+
+    def next_burst(self) -> list[Sent]:
+        """Handoffs cut short before, as far as they can be taken over, filled up with fresh ones."""
+        now = time.monotonic()
+        again = [sent for sent in self.pending if sent.due <= now and sent.kills < MOST_KILLS]
+        burst = again[: IN_FLIGHT // 2]
+        fresh = [Sent(ticket_envelope()) for _ in range(IN_FLIGHT - len(burst))]
+        self.pending += fresh
+        return burst + fresh
+
+    async def cut_burst(self, service: Service, burst: Sequence[Sent], delay: float) -> list[float]:
+        """Deliver a burst and kill the server `delay` seconds into it; when each acknowledgement came."""
+        began = time.monotonic()
+        times: list[float] = []
+
+        async def one(wire: Wire, sent: Sent) -> None:
+            if await self._deliver(wire, sent):
+                times.append(time.monotonic() - began)
+
+        async with connections(IN_FLIGHT) as http:
+            wire = Wire(service.url, http)
+            deliveries = [asyncio.create_task(one(wire, sent)) for sent in burst]
+            await asyncio.sleep(delay)
+            await service.kill()
+            await asyncio.gather(*deliveries)
+        for sent in burst:
+            sent.kills += 1
+            sent.due = time.monotonic() + LEASE_SECONDS
+        return times
+
+    async def whole_burst(self, service: Service) -> list[float]:
+        """Deliver a burst of fresh handoffs undisturbed; when each acknowledgement came."""
+        fresh = [Sent(ticket_envelope()) for _ in range(IN_FLIGHT)]
+        self.pending += fresh
+        began = time.monotonic()
+        times: list[float] = []
+
+        async def one(wire: Wire, sent: Sent) -> None:
+            while not await self._deliver(wire, sent):
+                await asyncio.sleep(RETRY_SECONDS)
+            times.append(time.monotonic() - began)
+
+        async with connections(IN_FLIGHT) as http:
+            wire = Wire(service.url, http)
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await asyncio.gather(*(one(wire, sent) for sent in fresh))
+        return times
+
+    async def retry_worn(self, service: Service) -> None:
+        """Deliver once more what went through as many kills as one handoff may."""
+        now = time.monotonic()
+        worn = [sent for sent in self.pending if sent.kills >= MOST_KILLS and sent.due <= now]
+        async with connections(IN_FLIGHT) as http:
+            wire = Wire(service.url, http)
+            await asyncio.gather(*(self._deliver(wire, sent) for sent in worn[:IN_FLIGHT]))
+
+    async def settle(self, service: Service) -> None:
+        """Deliver all that is left until each has an outcome."""
+        async with connections(IN_FLIGHT) as http, asyncio.timeout(SETTLE_SECONDS):
+            wire = Wire(service.url, http)
+            while self.pending:
+                await asyncio.gather(*(self._deliver(wire, sent) for sent in self.pending[:IN_FLIGHT]))
+                self.pending.sort(key=lambda sent: sent.due)
+                if self.pending:
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def _deliver(self, wire: Wire, sent: Sent) -> bool:
+        """Whether the handoff was acknowledged with its outcome now."""
+        try:
+            answer = await wire.deliver(sent.envelope)
+        except Unanswered:
+            return False
+        if answer.status == "completed":
+            self.acknowledged.append((sent, answer))
+            self.pending.remove(sent)
+            self.replayed += bool(answer.content["replayed"])
+            return True
+        if answer.status != "processing" and answer.code not in ("busy", "contention"):
+            self.unexpected.append(answer.content)
+        return False
+
