@@ -86,7 +86,7 @@ class HandoffEnvelope(BaseModel):
     @field_validator("accumulated_context")
     @classmethod
     def _arguments_are_an_object(cls, context: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(context.get("arguments", {}), dict):
+        if not _has_arguments_object(context):
             raise ValueError("arguments must be an object")
         return context
 
@@ -143,6 +143,18 @@ def parse_envelope(value: Any, *, max_bytes: int = MAX_BYTES) -> HandoffEnvelope
     return envelope
 
 
+def check_context(context: JsonObject) -> None:
+    """Hold a context that travels beside its envelope to the rules of one inside.
+
+    Raises: EnvelopeError with code `malformed` or `not_canonical`.
+    """
+    _check_nesting(context)
+    if not _has_arguments_object(context):
+        raise EnvelopeError(
+            "accumulated_context: arguments must be an object", code="malformed", field="accumulated_context"
+        )
+
+
 def check_target(envelope: HandoffEnvelope, server: str) -> None:
     """Raises: EnvelopeError with code `wrong_target` unless the envelope is for `server`, to the letter."""
     if envelope.target_server != server:
@@ -171,6 +183,10 @@ def check_fresh(envelope: HandoffEnvelope, now: datetime, *, skew_seconds: float
             field="created_at",
             suggestion="set the sender's clock",
         )
+
+
+def _has_arguments_object(context: JsonObject) -> bool:
+    return isinstance(context.get("arguments", {}), dict)
 
 
 def _as_json(value: Any) -> bytes:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
+from datetime import datetime
 
 from handoff.checkpoints import MAX_TAKEOVERS, Checkpoint, Claim
 from handoff.errors import ContentionError, JsonObject, StoreError, TokenConflictError, VersionConflictError
+from handoff.kept_handoffs import HANDOFFS, KEEP_UNTIL, OPEN, PREPARED, KeptHandoffs, kept_index
+from handoff.retention import DAY_SECONDS, DEFAULT_DAYS, SWEEP_LIMIT
 from handoff.store import ABSENT, Fence, Index, Lease, Page, Put, Record, Store
-
-HANDOFFS = "handoffs"
-"""Collection of received handoffs."""
-PREPARED = "prepared_handoffs"
-"""Collection of outgoing envelopes."""
-OPEN = "open"
-"""Index of the handoffs without an outcome; its keys are the states, sorted by time of acceptance."""
+from handoff.windowed_contexts import utc_now
 
 STORING_ATTEMPTS = 10
 STORING_WAIT_SECONDS = 0.02
@@ -26,14 +24,25 @@ _STORED_FIELDS = [field.name for field in fields(Checkpoint) if field.name != "k
 
 
 class StoreCheckpoints:
-    """The `Checkpoints` of a server that keeps its state in a Store."""
+    """The `Checkpoints` of a server that keeps its state in a Store.
 
-    def __init__(self, store: Store) -> None:
+    A finished handoff and a prepared envelope can be replayed for `keep_seconds`, and at least as long as
+    the envelope lives. Afterwards their token is refused with `TokenExpiredError`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep_seconds: int = DEFAULT_DAYS * DAY_SECONDS,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._store = store
+        self._kept = KeptHandoffs(store, keep_seconds=keep_seconds, clock=clock)
 
     async def find(self, key: str) -> Checkpoint | None:
         record = await self._store.get(HANDOFFS, key)
-        return _read(record) if record else None
+        return self._read(record) if record else None
 
     async def claim(self, offer: Checkpoint, *, owner: str, seconds: float) -> Claim:
         if offer.receipt is not None:
@@ -67,9 +76,9 @@ class StoreCheckpoints:
     async def prepare(self, key: str, fingerprint: str, envelope: JsonObject) -> JsonObject:
         text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
         try:
-            await self._store.commit(
-                [Put(PREPARED, key, {"fingerprint": fingerprint, "envelope": text}, expected=ABSENT)]
-            )
+            until = self._kept.until(envelope)
+            data = {"fingerprint": fingerprint, "envelope": text, KEEP_UNTIL: until}
+            await self._store.commit([Put(PREPARED, key, data, ABSENT, kept_index(until))])
         except VersionConflictError:
             return await self._prepared(key, fingerprint)
         return envelope
@@ -77,6 +86,10 @@ class StoreCheckpoints:
     async def open_handoffs(self, state: str, *, limit: int = 10, cursor: str | None = None) -> Page:
         """Handoffs without an outcome, oldest first; `parked` ones wait for a person."""
         return await self._store.find(HANDOFFS, OPEN, state, limit=limit, cursor=cursor)
+
+    async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
+        """Remove the payloads of what was kept long enough; as in `handoff.retention.Sweepable`."""
+        return await self._kept.sweep(limit)
 
     async def _store_finished(self, offer: Checkpoint) -> Claim:
         # Nothing to work on, so the acceptance and its outcome are one commit and need no lease.
@@ -88,19 +101,18 @@ class StoreCheckpoints:
         return Claim(finished, stored=True)
 
     async def _claim_under(self, lease: Lease, offer: Checkpoint) -> Claim:
-        # A lease numbered 1 was never held before, so the record is almost surely absent: no read first.
-        record = None if lease.number == 1 else await self._store.get(HANDOFFS, offer.key)
-        if record is not None:
-            return await self._take_over(lease, record, offer)
+        # Nearly always the key is new, so it is written without being read before.
         try:
             await self._put(offer, ABSENT, lease.fence)
-        except VersionConflictError:
-            # Stored without a lease meanwhile, so finished.
-            return Claim(await self._found(offer.key))
+        except VersionConflictError as conflict:
+            record = await self._store.get(HANDOFFS, offer.key)
+            if record is None:
+                raise _being_stored() from conflict
+            return await self._take_over(lease, record, offer)
         return Claim(offer, lease)
 
     async def _take_over(self, lease: Lease, record: Record, offer: Checkpoint) -> Claim:
-        known = _read(record)
+        known = self._read(record)
         if known.fingerprint != offer.fingerprint or known.state in ("finished", "parked"):
             return Claim(known)
         taken = replace(known, state="in_work")
@@ -115,8 +127,11 @@ class StoreCheckpoints:
 
     async def _put(self, checkpoint: Checkpoint, expected: int | None, fence: Fence | None = None) -> None:
         data = {name: getattr(checkpoint, name) for name in _STORED_FIELDS}
-        is_open = checkpoint.state != "finished"
-        indexes = (Index(OPEN, checkpoint.state, checkpoint.accepted_at),) if is_open else ()
+        if checkpoint.state == "finished":
+            data[KEEP_UNTIL] = self._kept.until(checkpoint.envelope)
+            indexes = kept_index(data[KEEP_UNTIL])
+        else:
+            indexes = (Index(OPEN, checkpoint.state, checkpoint.accepted_at),)
         await self._store.commit(
             [Put(HANDOFFS, checkpoint.key, data, expected, indexes)], fence=fence, actor=checkpoint.principal
         )
@@ -130,13 +145,12 @@ class StoreCheckpoints:
             if (known := await self.find(key)) is not None:
                 return known
             await asyncio.sleep(STORING_WAIT_SECONDS)
-        raise ContentionError(
-            "another delivery of this handoff is being stored",
-            suggestion="deliver the same envelope again a little later",
-        )
+        raise _being_stored()
 
     async def _prepared(self, key: str, fingerprint: str) -> JsonObject:
         record = await self._store.get(PREPARED, key)
+        if record is not None:
+            self._kept.check(record)
         if record is None or record.data["fingerprint"] != fingerprint:
             raise TokenConflictError(
                 "idempotency_token was used before to prepare a handoff with other content",
@@ -146,9 +160,16 @@ class StoreCheckpoints:
         stored: JsonObject = json.loads(record.data["envelope"])
         return stored
 
+    def _read(self, record: Record) -> Checkpoint:
+        self._kept.check(record)
+        return Checkpoint(key=record.id, **{name: record.data[name] for name in _STORED_FIELDS})
 
-def _read(record: Record) -> Checkpoint:
-    return Checkpoint(key=record.id, **record.data)
+
+def _being_stored() -> ContentionError:
+    return ContentionError(
+        "another delivery of this handoff is being stored",
+        suggestion="deliver the same envelope again a little later",
+    )
 
 
 def _lease_name(key: str) -> str:

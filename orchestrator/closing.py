@@ -14,9 +14,7 @@ CANCELLED = "The request was cancelled."
 BROKEN = "Something went wrong on our side, and this request could not be finished. Please contact support."
 
 
-async def close_run(
-    journal: Journal, run_id: str, *, status: RunStatus, reason: str, words: str
-) -> RunState:
+async def close_run(journal: Journal, run_id: str, *, status: RunStatus, reason: str, words: str) -> RunState:
     """End the run and the runs of agents it asked, unless they have ended; nobody may be working on them.
 
     Raises: UnknownRunError; RunHeldError when another worker has the run.
@@ -35,6 +33,4 @@ async def close_run(
 
 
 def _interrupted(name: str, reason: str) -> Noted:
-    return Noted(
-        step=name, code=reason, message="the call was stopped; whether it took effect is not known"
-    )
+    return Noted(step=name, code=reason, message="the call was stopped; whether it took effect is not known")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from handoff.errors import StoreError, StructuredError
-from handoff.store import Locks
+from handoff.store import Locks, Record
 from orchestrator.closing import BROKEN, CANCELLED, close_run
 from orchestrator.journal import Journal, RunHeldError
 from orchestrator.runner import Runner
@@ -127,19 +127,10 @@ class Dispatcher:
 
     async def recover(self) -> int:
         """Take up what an earlier process left unfinished; returns how many runs that is."""
-        found = 0
-        for status in ("running", "queued"):
-            cursor: str | None = None
-            while True:
-                page = await self._journal.find("status", status, limit=100, cursor=cursor, newest_first=False)
-                for head in page.records:
-                    if head.data["parent_run_id"] is None:
-                        self.submit(head.id, head.data["session_id"])
-                        found += 1
-                cursor = page.cursor
-                if cursor is None:
-                    break
-        return found
+        found = [head for status in ("running", "queued") async for head in self._listed(status)]
+        for head in found:
+            self.submit(head.id, head.data["session_id"])
+        return len(found)
 
     async def cancel(self, run_id: str) -> RunState:
         """Stop the run and whatever it is doing, and write that down; an ended run stays as it ended.
@@ -147,6 +138,7 @@ class Dispatcher:
         Raises: UnknownRunError; RunHeldError when another process has the run.
         """
         self._forget(run_id)
+        self._crashes.pop(run_id, None)
         if (task := self._tasks.get(run_id)) is not None:
             task.cancel()
             await asyncio.wait({task})
@@ -169,6 +161,18 @@ class Dispatcher:
         if late:
             log.info("runs_handed_back", runs=len(late))
             await asyncio.wait(late)
+
+    async def _listed(self, status: str) -> AsyncIterator[Record]:
+        """Heads of that status, oldest first, without the runs of asked agents: their parents resume them."""
+        cursor: str | None = None
+        more = True
+        while more:
+            page = await self._journal.find("status", status, limit=100, cursor=cursor, newest_first=False)
+            for head in page.records:
+                if head.data["parent_run_id"] is None:
+                    yield head
+            cursor = page.cursor
+            more = cursor is not None
 
     def _queued(self) -> int:
         return sum(len(runs) for runs in self._waiting.values())
@@ -266,8 +270,6 @@ class Dispatcher:
         del self._crashes[run_id]
         try:
             async with self._locks.of("runs", run_id):
-                await close_run(
-                    self._journal, run_id, status="failed", reason="internal_error", words=BROKEN
-                )
+                await close_run(self._journal, run_id, status="failed", reason="internal_error", words=BROKEN)
         except Exception:
             log.exception("run_not_closed", run_id=run_id)

@@ -133,10 +133,10 @@ async def hosting(
 
 
 async def run_as_host(
-    command: Sequence[str], environment: Mapping[str, str], timeout: float
+    command: Sequence[str], environment: Mapping[str, str], timeout: float, directory: str = FOREIGN_DIRECTORY
 ) -> tuple[int, bytes, bytes]:
     """Run a command to its end: status, stdout, stderr. Raises: OSError, TimeoutError."""
-    process = await start_as_host(command, environment, stdin=DEVNULL)
+    process = await start_as_host(command, environment, stdin=DEVNULL, directory=directory)
     try:
         async with asyncio.timeout(timeout):
             stdout, stderr = await process.communicate()
@@ -145,7 +145,13 @@ async def run_as_host(
     return process.returncode or 0, stdout, stderr
 
 
-async def start_as_host(command: Sequence[str], environment: Mapping[str, str], *, stdin: int) -> Process:
+async def start_as_host(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    stdin: int,
+    directory: str = FOREIGN_DIRECTORY,
+) -> Process:
     """Raises: OSError if it cannot be started."""
     return await asyncio.create_subprocess_exec(
         *command,
@@ -153,7 +159,7 @@ async def start_as_host(command: Sequence[str], environment: Mapping[str, str], 
         stdout=PIPE,
         stderr=PIPE,
         env=dict(environment),
-        cwd=FOREIGN_DIRECTORY,
+        cwd=directory,
         start_new_session=True,  # without a terminal to read from, or to be stopped by
         limit=LONGEST_LINE_BYTES,
     )

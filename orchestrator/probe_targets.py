@@ -12,7 +12,7 @@ from orchestrator.probing import Watched
 from orchestrator.target import ChildTarget, UrlTarget, child_environment
 from orchestrator.team import ServerEntry, Team, TeamError, default_command
 
-_URL = re.compile(r"https?://[^\s]+")
+URL = re.compile(r"https?://[^\s]+")
 
 
 def watched_servers(named: Sequence[str], team: Team, credential_env: str | None) -> list[Watched]:
@@ -22,7 +22,7 @@ def watched_servers(named: Sequence[str], team: Team, credential_env: str | None
     """
     found: list[Watched] = []
     for name in named or team.servers:
-        if _URL.fullmatch(name):
+        if URL.fullmatch(name):
             found.append(_url(name, team, credential_env))
         elif name in team.servers:
             found += _entry(name, team.servers[name])

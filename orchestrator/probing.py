@@ -24,7 +24,7 @@ WORD = "probe"
 
 _VERBS = ("search", "list", "find", "get")
 """Beginnings of tool names, the most harmless first."""
-_LOOKED = ("not_found",)
+LOOKED = ("not_found",)
 """Codes of errors that a server gives after it looked into its records: it works."""
 _VALUES: dict[str, object] = {"string": WORD, "integer": 1, "number": 1, "boolean": False}
 
@@ -124,7 +124,7 @@ async def _look(client: Client, result: ProbeResult, phases: _Phases) -> None:
     if call is not None:
         result.called, arguments = call
         outcome = outcome_of_result(await client.call_tool(result.called, arguments))
-        if not outcome.ok and outcome.code not in _LOOKED:
+        if not outcome.ok and outcome.code not in LOOKED:
             result.failed_in, result.error = "call", outcome.content
     phases.next(None)
 

@@ -144,7 +144,7 @@ def _began(run: RunState) -> bool:
 
 
 def _belongs(head: JsonObject, principal: str, customer_id: str | None) -> bool:
-    return head.get("principal", "local") == principal and head["customer_id"] == customer_id
+    return (head.get("principal", "local"), head["customer_id"]) == (principal, customer_id)
 
 
 def _cut(text: str) -> str:

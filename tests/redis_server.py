@@ -61,8 +61,9 @@ class RedisServer:
         )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
-            assert self._process.poll() is None, f"redis-server ended: {self._log()}"
-            assert time.monotonic() < deadline, f"redis-server did not start: {self._log()}"
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"redis-server did not start: {self._log()}")
             time.sleep(POLL_SECONDS)
 
     def kill(self) -> None:
@@ -93,7 +94,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            return self.ask("PING").startswith(b"+PONG")
+            return self.ask("PING").startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
 

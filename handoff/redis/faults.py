@@ -44,7 +44,7 @@ def translated(error: Exception, *, outcome_unknown: bool = False) -> StoreUnava
             retryable=False,
         )
     if isinstance(error, ResponseError):
-        return _refused(error)
+        return _refused(error, outcome_unknown)
     return unanswered(UNREACHABLE, outcome_unknown)
 
 
@@ -63,7 +63,7 @@ def closed_error() -> StoreUnavailableError:
     return StoreUnavailableError("the store is closed", suggestion="open the store again", retryable=False)
 
 
-def _refused(error: ResponseError) -> StoreUnavailableError:
+def _refused(error: ResponseError, outcome_unknown: bool) -> StoreUnavailableError:
     words = {error.status_code or "", *(word.strip("-:") for word in str(error).split())}
     for code, (cause, suggestion) in _REFUSALS.items():
         if code in words:
@@ -73,4 +73,5 @@ def _refused(error: ResponseError) -> StoreUnavailableError:
         suggestion="see that Redis is 6.2 or newer, not a node of a cluster, and used by nothing else "
         "under the store's keys",
         retryable=False,
+        details={"outcome_unknown": True} if outcome_unknown else None,
     )

@@ -1,4 +1,4 @@
-"""What every Store promises of what is over: tokens answer `expired`, payloads go, lease numbers never repeat."""
+"""What every Store promises of what is over: tokens answer `expired`, numbers of leases never repeat."""
 
 from __future__ import annotations
 

@@ -71,8 +71,13 @@ class Wire:
 
     async def ask(self, method: str, params: JsonObject, *, name: str | None = None) -> Any:
         """The result of one request. Raises: Unanswered."""
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": META}}
-        return (await self.post(json.dumps(body).encode(), method, name))["result"]
+        body = json.dumps(self.request(method, params)).encode()
+        return (await self.post(body, method, name))["result"]
+
+    @staticmethod
+    def request(method: str, params: JsonObject) -> JsonObject:
+        """The JSON-RPC message of a request."""
+        return {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": META}}
 
     async def post(self, body: bytes, method: str, name: str | None = None) -> Any:
         """The answer to a body as it stands. Raises: Unanswered."""

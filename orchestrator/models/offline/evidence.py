@@ -10,51 +10,7 @@ from orchestrator.models.offline.forms import has_form
 from orchestrator.models.offline.patterns import Pattern, Span, pattern
 from orchestrator.models.offline.sentences import Sentence
 from orchestrator.models.offline.stance import finds, is_checked
-from orchestrator.models.offline.tables import table
-
-_COORDINATORS = frozenset(
-    [
-        "and",
-        "also",
-        "plus",
-        ",",
-        ";",
-        "+",
-        "&",
-        "but",
-        "besides",
-        "then",
-        "however",
-        "\u2013",
-        "\u2014",
-        "-",
-        "|",
-        ":",
-        "additionally",
-        "separately",
-    ]
-)
-_SUBORDINATORS = frozenset(
-    [
-        "because",
-        "since",
-        "cause",
-        "when",
-        "while",
-        "which",
-        "who",
-        "if",
-        "after",
-        "before",
-        "so",
-        "until",
-        "whenever",
-        "as",
-        "although",
-        "though",
-        "once",
-    ]
-)
+from orchestrator.models.offline.tables import table, word_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +59,14 @@ def _apart(weaker: Span, stronger: Span, sentence: Sentence) -> bool:
     first, last = sorted([weaker, stronger])
     if any(first[1] <= start < last[0] for start, _ in finds("announcing", sentence)):
         return True
-    joints = [at for at in range(first[1], last[0]) if sentence.tokens[at].text in _COORDINATORS]
+    joints = [at for at in range(first[1], last[0]) if sentence.tokens[at].text in word_set("coordinators")]
     if not joints:
         return False
     opening = sentence.tokens[sentence.clause_of(weaker[0]).start].text
-    if opening in _SUBORDINATORS and weaker == first:
+    if opening in word_set("subordinators") and weaker == first:
         return False
     return not any(
-        sentence.tokens[at].text in _SUBORDINATORS and not is_checked(sentence, at)
+        sentence.tokens[at].text in word_set("subordinators") and not is_checked(sentence, at)
         for at in range(joints[-1] + 1, last[0])
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.models.offline.tables import word_set
+
 _WORD = r"[^\W\d_][\w'\u2019.-]*"
 _CUES = (
     r"\bname\b[^.;!?]{0,40}?\b(?:to|as|is now|should be|should read|must be|be|into|now)\b\s*:?\s*",
@@ -13,51 +15,6 @@ _CUES = (
     r"\b(?:call me|known as|i am now|i'm now|i go by|renamed (?:to|as)|now called|rename (?:me|us) to)\s+|name[^.;!?]{0,60}(?:->|→|=>)\s*",
     r"\b(?:should|must|has to|ought to) (?:be|read)\s+(?:spelled |spelt )?",
     r"\bcompany\b[^.;!?]{0,30}?\b(?:to|now|as|called)\b\s*:?\s*",
-)
-_STOPS = frozenset(
-    [
-        "please",
-        "pls",
-        "thanks",
-        "thank",
-        "not",
-        "instead",
-        "from",
-        "and",
-        "in",
-        "on",
-        "since",
-        "because",
-        "as",
-        "for",
-        "my",
-        "the",
-        "after",
-        "before",
-        "now",
-        "effective",
-        "with",
-        "but",
-        "is",
-        "was",
-        "can",
-        "could",
-        "i",
-        "we",
-        "it",
-        "so",
-        "that",
-        "this",
-        "name",
-        "new",
-        "married",
-        "too",
-        "also",
-        "asap",
-        "today",
-        "kindly",
-        "rather",
-    ]
 )
 _LONGEST = 5
 
@@ -89,7 +46,7 @@ def _read_name(text: str, *, company: bool) -> str | None:
     capital = segment[:1].isupper()
     for word in segment.split():
         plain = word.strip(".'").casefold()
-        ends = plain in _STOPS or (capital and not _fits(word, company=company))
+        ends = plain in word_set("name_stops") or (capital and not _fits(word, company=company))
         if ends or not re.fullmatch(rf"{_WORD}|&|\d+" if company else _WORD, word):
             break
         words.append(word)

@@ -62,7 +62,8 @@ class Pattern:
 @functools.cache
 def pattern(text: str) -> Pattern:
     """The pattern that `text` writes down."""
-    wanted, unwanted = [], []
+    wanted: list[tuple[Step, ...]] = []
+    unwanted: list[tuple[Step, ...]] = []
     for part in text.split(" & "):
         target = unwanted if part.startswith("!") else wanted
         target.append(_steps(part.removeprefix("!")))

@@ -8,76 +8,7 @@ from collections.abc import Iterable
 from orchestrator.models.offline.patterns import Span, pattern
 from orchestrator.models.offline.sentences import Sentence
 from orchestrator.models.offline.stems import stem
-from orchestrator.models.offline.tables import table
-
-_AUXILIARIES = frozenset(
-    [
-        "was",
-        "were",
-        "am",
-        "are",
-        "is",
-        "have",
-        "has",
-        "had",
-        "do",
-        "does",
-        "did",
-        "will",
-        "would",
-        "can",
-        "could",
-        "should",
-        "may",
-        "might",
-    ]
-)
-_SUBJECTS = frozenset(
-    [
-        "i",
-        "we",
-        "you",
-        "it",
-        "they",
-        "he",
-        "she",
-        "my",
-        "our",
-        "the",
-        "your",
-        "this",
-        "that",
-        "there",
-        "any",
-        "anyone",
-        "someone",
-        "halyard",
-    ]
-)
-_OPENERS = frozenset(
-    [
-        "hi",
-        "hello",
-        "hey",
-        "dear",
-        "please",
-        "and",
-        "or",
-        "so",
-        "but",
-        "sorry",
-        "well",
-        "okay",
-        "also",
-        ",",
-        "team",
-        "there",
-        "support",
-        "halyard",
-        "then",
-    ]
-)
-_WH = frozenset(["how", "what", "where", "when", "why", "which", "who", "whom", "whose"])
+from orchestrator.models.offline.tables import table, word_set
 
 
 @functools.cache
@@ -154,9 +85,9 @@ def is_asked(sentence: Sentence, span: Span) -> bool:
         if tokens[position].text in ("if", "whether") and is_checked(sentence, position):
             return True
     clause = sentence.clause_of(span[0])
-    words = [tokens[at].text for at in clause if tokens[at].text not in _OPENERS]
-    subject = len(words) < 2 or words[1] in _SUBJECTS or sentence.is_question
-    begins = bool(words) and words[0] in _AUXILIARIES and subject
+    words = [tokens[at].text for at in clause if tokens[at].text not in word_set("openers")]
+    subject = len(words) < 2 or words[1] in word_set("subjects") or sentence.is_question
+    begins = bool(words) and words[0] in word_set("auxiliaries") and subject
     tag = sentence.is_question and sentence.tokens[-1].text in ("i", "we") and is_denied(sentence, span)
     return begins or tag
 
@@ -171,14 +102,14 @@ def is_to_be_checked(sentence: Sentence, span: Span) -> bool:
 def is_general(sentence: Sentence, span: Span) -> bool:
     """Whether a yes-or-no question is about everybody's case: `do your invoices show VAT?`"""
     clause = sentence.clause_of(span[0])
-    words = [word for word in sentence.words(clause.start, clause.stop) if word not in _OPENERS]
-    return len(words) > 1 and words[0] in _AUXILIARIES and words[1] in _words("general_subjects")
+    words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
+    return len(words) > 1 and words[0] in word_set("auxiliaries") and words[1] in _words("general_subjects")
 
 
 def is_habitual(sentence: Sentence, span: Span) -> bool:
     """Whether it asks what is usually done: `do you refund`, `do I get an invoice`."""
     clause = sentence.clause_of(span[0])
-    words = [word for word in sentence.words(clause.start, clause.stop) if word not in _OPENERS]
+    words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
     if words[:1] not in (["do"], ["does"]) or len(words) < 3:
         return False
     return words[1] in ("you", "halyard") or (
@@ -189,10 +120,10 @@ def is_habitual(sentence: Sentence, span: Span) -> bool:
 def is_wh_question(sentence: Sentence, position: int) -> bool:
     """Whether the clause at `position` begins with a question word."""
     words = [sentence.tokens[at].text for at in sentence.clause_of(position)]
-    leading = [word for word in words if word not in _OPENERS][:2]
+    leading = [word for word in words if word not in word_set("openers")][:2]
     if leading == ["how", "about"] or finds("urging", sentence):
         return False
-    return bool(set(leading[:1]) & _WH)
+    return bool(set(leading[:1]) & word_set("question_words"))
 
 
 def is_settled(sentences: Iterable[Sentence]) -> bool:

@@ -11,6 +11,12 @@ _FOLDER = Path(__file__).with_name("vocabulary")
 
 
 @functools.cache
+def word_set(name: str) -> frozenset[str]:
+    """The words listed under `name` in the table of words."""
+    return frozenset(table("words")["sets"][name].split())
+
+
+@functools.cache
 def table(name: str) -> dict[str, Any]:
     """The table file called `name`."""
     with (_FOLDER / f"{name}.toml").open("rb") as file:

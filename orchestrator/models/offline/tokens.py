@@ -11,7 +11,10 @@ from orchestrator.models.offline.spelling import corrected
 from orchestrator.models.offline.stems import stem
 from orchestrator.models.offline.tables import table
 
-CURRENCY_WORDS = "eur|euros?|usd|us dollars?|dollars?|bucks?|gbp|pounds?|quid|jpy|yen|sek|nok|dkk|chf|francs?|cad|aud|inr|rupees?|pln"
+CURRENCY_WORDS = (
+    "eur|euros?|usd|us dollars?|dollars?|bucks?|gbp|pounds?|quid|jpy|yen|sek|nok|dkk|chf|francs?"
+    "|cad|aud|inr|rupees?|pln"
+)
 NUMBER = r"\d{1,3}(?:[,.'\u2019 \u00a0]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d{1,2})?(?!\d)"
 
 _TOKEN = re.compile(

@@ -12,13 +12,19 @@ from orchestrator.models.offline.plans.part import GET_ARTICLE, SEARCH_ARTICLES,
 from orchestrator.models.offline.sentences import split_sentences
 from orchestrator.models.offline.stems import stem
 from orchestrator.models.offline.tables import table
-from orchestrator.models.offline.tokens import tokenise
+from orchestrator.models.offline.tokens import Token, tokenise
+from orchestrator.models.offline.wording import line
 from orchestrator.models.protocol import JsonObject
 
 _HITS = 5
+_LONGEST_QUERY = 300
+_READ = 2
+"""How many articles are read to choose from."""
 _QUOTED = 1200
 """How many characters of an article are quoted; the whole can be read under its title."""
 _MOST_TERMS = 10
+_NAMING = ("feature", "tech", "billing_topic", "company_topic")
+"""The concepts that stand for things of the product."""
 
 
 def answer_how_to(case: Case, task: Task) -> Plan:
@@ -45,21 +51,28 @@ def find_article(
     pages = yield [Call(SEARCH_ARTICLES, {"query": query, "limit": _HITS}) for query in queries]
     if not any(page.ok for page in pages):
         return None, pages[0]
-    hits = {str(hit["article_id"]): hit for page in pages for hit in page.items() if hit.get("article_id")}
     terms = key_terms(words)
-    order = list(hits)
-    ranked = sorted(
-        hits.values(), key=lambda hit: (-_title_score(hit, terms), order.index(str(hit["article_id"])))
-    )
-    if not ranked:
+    standing = _standing(pages, terms)
+    best = sorted(standing, key=lambda name: -standing[name])[:_READ]
+    if not best:
         return None, None
-    best = [str(hit["article_id"]) for hit in ranked[:2]]
     outcomes = yield [Call(GET_ARTICLE, {"article_id": name}) for name in best]
     read = [outcome.content for outcome in outcomes if outcome.ok]
     fitting = [article for article in read if _fits(article, terms)]
     if not fitting:
         return None, None
-    return max(fitting, key=lambda article: _score(article, terms)), None
+    return max(fitting, key=lambda article: _score(article, terms, standing)), None
+
+
+def _standing(pages: list[Outcome], terms: list[str]) -> dict[str, float]:
+    """How well each hit stands: its rank in every search, and the words its title shares with the question."""
+    standing: dict[str, float] = {}
+    for weight, page in zip((1.0, 0.5), pages, strict=False):
+        for rank, hit in enumerate(page.items()):
+            name = str(hit.get("article_id"))
+            share = _share(_stems(hit.get("title")), terms)
+            standing[name] = standing.get(name, 0.3 * share) + weight / (1 + rank)
+    return standing
 
 
 def quote(article: JsonObject, words: str) -> str:
@@ -70,34 +83,38 @@ def quote(article: JsonObject, words: str) -> str:
 
 def key_terms(words: str) -> list[str]:
     """The stems that say what is asked about, without the words that any question has."""
-    idle = {stem(word) for word in table("words")["function"].split()} | {
-        stem(word) for word in table("words")["idle"].split()
-    }
-    stems = [token.stem for token in tokenise(words) if token.kind == "word" and len(token.stem) > 1]
-    return list(dict.fromkeys(one for one in stems if one not in idle))[:_MOST_TERMS]
+    return list(dict.fromkeys(token.stem for token in _telling(words)))[:_MOST_TERMS]
 
 
 def _queries(words: str) -> list[str]:
-    """Two searches: the question's own words, and the names the product has for what they mean."""
-    written = [token for token in tokenise(words) if token.kind == "word"]
-    terms = set(key_terms(words))
-    own = " ".join(dict.fromkeys(token.text for token in written if token.stem in terms))
-    names = []
+    """Two searches: the question as it is, and only the words that carry meaning."""
+    own = " ".join(dict.fromkeys(token.text for token in _telling(words)))
+    return [query for query in dict.fromkeys([line(words, _LONGEST_QUERY), own]) if own]
+
+
+def _telling(words: str) -> list[Token]:
+    """The words that carry meaning."""
+    idle = {stem(word) for name in ("function", "idle") for word in table("words")[name].split()}
+    telling: list[Token] = []
     for sentence in map(mark_concepts, split_sentences(words)):
-        names += [name for name, concept in table("topics")["names"].items() if sentence.has(concept)]
-    named = " ".join(dict.fromkeys(names))
-    return [query for query in dict.fromkeys([own, named]) if query]
+        places = [place for concept in _NAMING for place in sentence.concepts.get(concept, ())]
+        # A word such as "two" carries meaning where it is part of a name: "two factor".
+        joined = {at for place in places if place[1] - place[0] > 1 for at in range(*place)}
+        for at, token in enumerate(sentence.tokens):
+            if token.kind == "word" and (at in joined or (token.stem not in idle and len(token.text) > 1)):
+                telling.append(token)
+    return telling
 
 
-def _title_score(hit: JsonObject, terms: list[str]) -> int:
-    title, excerpt = _stems(hit.get("title")), _stems(hit.get("excerpt"))
-    return sum(3 * (term in title) + (term in excerpt) for term in terms)
-
-
-def _score(article: JsonObject, terms: list[str]) -> float:
+def _score(article: JsonObject, terms: list[str], standing: dict[str, float]) -> float:
     title, tags = _stems(article.get("title")), _stems(" ".join(map(str, article.get("tags") or ())))
-    body = _stems(article.get("body"))
-    return sum(3 * (term in title) + 2 * (term in tags) + 0.5 * (term in body) for term in terms)
+    own = 0.6 * _share(title | tags, terms) + 0.4 * _share(title, terms)
+    return standing.get(str(article.get("article_id")), 0.0) + own
+
+
+def _share(stems: set[str], terms: list[str]) -> float:
+    """Which part of the terms is among the stems."""
+    return sum(term in stems for term in terms) / max(1, len(terms))
 
 
 def _fits(article: JsonObject, terms: list[str]) -> bool:

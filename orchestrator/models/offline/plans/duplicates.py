@@ -6,7 +6,8 @@ from collections.abc import Generator
 
 from orchestrator.models.offline.conversation import Call, Outcome
 from orchestrator.models.offline.extraction import amounts, invoice_references, months
-from orchestrator.models.offline.intent import Kind, Task
+from orchestrator.models.offline.intent import Task
+from orchestrator.models.offline.kinds import Kind
 from orchestrator.models.offline.plans.part import (
     FIND_DUPLICATES,
     GET_INVOICE,
