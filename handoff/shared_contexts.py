@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from handoff.envelope import SKEW_SECONDS, HandoffEnvelope, canonical_json, check_context
@@ -34,10 +36,10 @@ PINNED_BEYOND_TTL_SECONDS = 24 * 3600
 """Work accepted in time may have to be taken over from a dead worker after the envelope's end."""
 READ_SECONDS = 5.0
 """How long a delivery waits for the shared store."""
+PAGE = 10
+"""Contexts are large, so a sweep looks at few at a time."""
 
 _REF = re.compile(r"ctx_[0-9a-f]{64}")
-_QUICK_BYTES = 65_536
-"""Up to here canonical JSON is made in between; what is longer is made beside the event loop."""
 
 
 class SharedContexts:
@@ -66,6 +68,7 @@ class SharedContexts:
 
         Raises: EnvelopeError for a context that no envelope may carry, or `oversize`; StoreError.
         """
+        # A large one takes tens of milliseconds, in which other calls should go on.
         text = await asyncio.to_thread(_canonical, context)
         if len(text) > self._max_bytes:
             raise EnvelopeError(
@@ -74,7 +77,7 @@ class SharedContexts:
                 field="accumulated_context",
                 suggestion="distil the context to the facts the next step needs",
             )
-        until = self._pinned_until(envelope)
+        until = _pinned_until(envelope)
         ref = _ref(text, envelope)
 
         def pinned(known: Record | None) -> Put:
@@ -93,42 +96,44 @@ class SharedContexts:
         ref = envelope.context_ref or ""
         if not _REF.fullmatch(ref):
             raise unreachable("does not name a context of the shared store")
+        text = await self._text(ref)
+        if text is None or _ref(text, envelope) != ref:
+            raise unreachable("names a context that is gone, or that is not for this handoff")
+        if len(text) > self._max_bytes:
+            raise unreachable("names a context that is larger than this server takes")
+        return _parsed(text)
+
+    async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
+        """Remove contexts whose time is over; as in `handoff.retention.Sweepable`."""
+        removed = 0
+        while removed < limit:
+            found = await self._store.find(COLLECTION, PINNED, "", limit=min(limit - removed, PAGE))
+            over = [record for record in found.records if record.data["until"] <= self._now()]
+            for record in over:
+                # Pinned for longer meanwhile, or swept by another process: then it is not ours to remove.
+                with suppress(VersionConflictError):
+                    await self._store.commit([Delete(COLLECTION, record.id, record.version)])
+            removed += len(over)
+            if len(over) < PAGE:
+                break
+        return removed
+
+    async def _text(self, ref: str) -> bytes | None:
+        """The context as it was stored, while its time lasts."""
         try:
             async with asyncio.timeout(READ_SECONDS):
                 record = await self._store.get(COLLECTION, ref)
         except (StructuredError, TimeoutError) as error:
-            raise unreachable(
-                "cannot be read now: the shared store does not answer", retryable=True
-            ) from error
-        if record is None or record.data["until"] <= self._clock().timestamp():
-            raise unreachable("names a context that is gone, or was never stored here")
-        text = str(record.data["text"]).encode()
-        if _ref(text, envelope) != ref:
-            raise unreachable("names a context that was stored for another conversation or server")
-        context: JsonObject = json.loads(text)
-        check_context(context)
-        return context
+            raise unreachable("cannot be read now: the shared store is away", retryable=True) from error
+        if record is None or record.data["until"] <= self._now():
+            return None
+        return str(record.data["text"]).encode()
 
-    async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
-        """Remove contexts whose time is over; as in `handoff.retention.Sweepable`."""
-        now = self._clock().timestamp()
-        found = await self._store.find(COLLECTION, PINNED, "", limit=1)
-        if found.cursor is not None and found.records[0].data["until"] <= now:
-            found = await self._store.find(COLLECTION, PINNED, "", limit=min(limit, 50))
-        over = [record for record in found.records if record.data["until"] <= now]
-        for record in over:
-            try:
-                await self._store.commit([Delete(COLLECTION, record.id, record.version)])
-            except VersionConflictError:
-                continue  # pinned for longer meanwhile, or swept by another process
-        return len(over)
+    def _now(self) -> float:
+        return self._clock().timestamp()
 
     async def close(self) -> None:
         await self._store.close()
-
-    def _pinned_until(self, envelope: HandoffEnvelope) -> int:
-        beyond = timedelta(seconds=SKEW_SECONDS + PINNED_BEYOND_TTL_SECONDS)
-        return int((envelope.expires_at() + beyond).timestamp()) + 1
 
 
 def unreachable(why: str, *, retryable: bool = False) -> EnvelopeError:
@@ -144,9 +149,25 @@ def unreachable(why: str, *, retryable: bool = False) -> EnvelopeError:
     )
 
 
+def _pinned_until(envelope: HandoffEnvelope) -> int:
+    beyond = timedelta(seconds=SKEW_SECONDS + PINNED_BEYOND_TTL_SECONDS)
+    return math.ceil((envelope.expires_at() + beyond).timestamp())
+
+
 def _canonical(context: JsonObject) -> bytes:
     check_context(context)
     return canonical_json(context, field="accumulated_context")
+
+
+def _parsed(text: bytes) -> JsonObject:
+    try:
+        context = json.loads(text)
+    except (ValueError, RecursionError):
+        context = None
+    if not isinstance(context, dict):
+        raise unreachable("names something that is no context")
+    check_context(context)
+    return context
 
 
 def _ref(text: bytes, envelope: HandoffEnvelope) -> str:

@@ -83,9 +83,10 @@ class Connection:
         self._task = asyncio.create_task(self._run())
         done, _ = await asyncio.wait({self._opened}, timeout=seconds)
         if not done:
+            self._opened.cancel()
             self._task.cancel()
             await self.close()
-            raise UncheckableError(self._why("it did not answer in time"))
+            raise UncheckableError(self._why(f"it did not answer within {seconds:g} s"))
         self._opened.result()
 
     async def call(self, tool: str, arguments: JsonObject, meta: JsonObject, seconds: float) -> Reply:
@@ -99,6 +100,7 @@ class Connection:
                 )
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
+                self._client = None
                 raise NoAnswerError(f"the connection was lost during {tool}") from None
             if error.code == REQUEST_TIMEOUT:
                 raise NoAnswerError(f"{tool} was not answered within {seconds:g} s") from None

@@ -20,7 +20,7 @@ from handoff.errors import StructuredError
 from handoff.redis.commands import Command, load_script
 from handoff.redis.faults import SILENT, closed_error, translated, unanswered
 
-ANSWER_SECONDS = 1.8
+ANSWER_SECONDS = 1.6
 """Longest a call takes, waiting included; afterwards it fails, retryable."""
 CONNECT_SECONDS = 1.0
 

@@ -44,12 +44,13 @@ async def event_response(
 
 async def _frames(front: Front, run_id: str, after: int) -> AsyncGenerator[bytes, None]:
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
-    async for entry in front.steps(run_id, after):
-        if entry is None:
-            yield b": still here\n\n"
-            continue
-        event = event_of(run_id, entry)
-        yield f"id: {event.seq}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n".encode()
+    async with aclosing(front.steps(run_id, after)) as steps:
+        async for entry in steps:
+            if entry is None:
+                yield b": still here\n\n"
+                continue
+            event = event_of(run_id, entry)
+            yield f"id: {event.seq}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n".encode()
 
 
 class EventStream(StreamingResponse):

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from handoff.store import Entry, Replayed, Token
@@ -154,7 +154,7 @@ class Front:
                     return
                 await within(stepped, min(left, self.patience(run_id)))
 
-    async def steps(self, run_id: str, after: int) -> AsyncIterator[Entry | None]:
+    async def steps(self, run_id: str, after: int) -> AsyncGenerator[Entry | None, None]:
         """The run's steps after that one until it has ended, each once it is durable; None is a sign of life.
 
         Read from the store as fast as they are taken, so that nothing piles up for a slow reader.

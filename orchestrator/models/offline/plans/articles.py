@@ -18,11 +18,13 @@ from orchestrator.models.protocol import JsonObject
 
 _HITS = 5
 _LONGEST_QUERY = 300
-_READ = 2
+_READ = 3
 """How many articles are read to choose from."""
 _QUOTED = 1200
 """How many characters of an article are quoted; the whole can be read under its title."""
 _MOST_TERMS = 10
+_MISFIT = 0.8
+"""What an article about a fault loses where no fault is asked about."""
 _NAMING = ("feature", "tech", "billing_topic", "company_topic")
 """The concepts that stand for things of the product."""
 
@@ -42,9 +44,12 @@ def answer_how_to(case: Case, task: Task) -> Plan:
 
 
 def find_article(
-    words: str,
+    words: str, *, about_fault: bool = False
 ) -> Generator[list[Call], list[Outcome], tuple[JsonObject | None, Outcome | None]]:
-    """The article that answers `words`, or None; and the outcome of the search if that failed."""
+    """The article that answers `words`, or None; and the outcome of the search if that failed.
+
+    Some articles help when something fails, others when all is well: `about_fault` says which to prefer.
+    """
     queries = _queries(words)
     if not queries:
         return None, None
@@ -52,7 +57,7 @@ def find_article(
     if not any(page.ok for page in pages):
         return None, pages[0]
     terms = key_terms(words)
-    standing = _standing(pages, terms)
+    standing = _standing(pages, terms, about_fault=about_fault)
     best = sorted(standing, key=lambda name: -standing[name])[:_READ]
     if not best:
         return None, None
@@ -64,14 +69,16 @@ def find_article(
     return max(fitting, key=lambda article: _score(article, terms, standing)), None
 
 
-def _standing(pages: list[Outcome], terms: list[str]) -> dict[str, float]:
+def _standing(pages: list[Outcome], terms: list[str], *, about_fault: bool) -> dict[str, float]:
     """How well each hit stands: its rank in every search, and the words its title shares with the question."""
     standing: dict[str, float] = {}
     for weight, page in zip((1.0, 0.5), pages, strict=False):
         for rank, hit in enumerate(page.items()):
             name = str(hit.get("article_id"))
-            share = _share(_stems(hit.get("title")), terms)
-            standing[name] = standing.get(name, 0.3 * share) + weight / (1 + rank)
+            title = _stems(hit.get("title"))
+            trouble = bool((title & _stems(table("words")["trouble"])) - set(terms))
+            start = 0.8 * _share(title, terms) - (_MISFIT if trouble and not about_fault else 0.0)
+            standing[name] = standing.get(name, start) + weight / (1 + rank)
     return standing
 
 
@@ -108,7 +115,7 @@ def _telling(words: str) -> list[Token]:
 
 def _score(article: JsonObject, terms: list[str], standing: dict[str, float]) -> float:
     title, tags = _stems(article.get("title")), _stems(" ".join(map(str, article.get("tags") or ())))
-    own = 0.6 * _share(title | tags, terms) + 0.4 * _share(title, terms)
+    own = 1.0 * _share(title | tags, terms) + 0.4 * _share(title, terms)
     return standing.get(str(article.get("article_id")), 0.0) + own
 
 

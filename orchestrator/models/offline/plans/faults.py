@@ -32,7 +32,7 @@ _ALIKE = 0.5
 
 def report_fault(case: Case, task: Task) -> Plan:
     """Say what to try, from an article that fits, and open a ticket or add to the one that is open."""
-    article, _ = yield from find_article(task.words)
+    article, _ = yield from find_article(task.words, about_fault=True)
     alike = None
     if case.customer_id is not None and case.conversation.offers(SEARCH_TICKETS):
         [page] = yield [Call(SEARCH_TICKETS, {"customer_id": case.customer_id, "limit": 20})]

@@ -1,0 +1,269 @@
+"""One examination of one server: how the checks deliver, ask again, and look at what was done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from handoff.check.connection import Connection, NoAnswerError, Reply
+from handoff.check.target import Target
+from handoff.check.tool_choice import Hint
+from handoff.check.verdicts import BrokenError, UnseenError
+from handoff.envelope import MAX_BYTES, canonical_json
+from handoff.errors import EnvelopeError, JsonObject
+from handoff.meta import SESSION_META
+
+SOURCE = "handoff-check"
+"""Who the kit says it is."""
+
+MOST_RETRY_SECONDS = 5.0
+"""Longest wait before asking again, whatever the server would like."""
+
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the kit waits, in seconds."""
+
+    start: float = 30.0
+    """For a connection, and for the process behind it."""
+    call: float = 30.0
+    """For one answer; a delivery has to be answered after 20."""
+    finish: float = 60.0
+    """For a handoff that is asked for again and again until it is finished."""
+    takeover: float = 30.0
+    """For a handoff whose worker was killed; a lease lasts 5."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One refusal that was seen, for the promise about how refusals look."""
+
+    tool: str
+    what: str
+    reply: Reply
+    fields: tuple[str, ...]
+    """The fields of which it should name one."""
+    secret: str
+    """A value it must not repeat; empty when none was sent."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """A connected server, what is known of it, and what was seen so far."""
+
+    target: Target
+    connection: Connection
+    patience: Patience
+    server: str = ""
+    """The name envelopes for this server carry."""
+    clock_offset: timedelta = timedelta(0)
+    """How far the server's clock is ahead of ours."""
+    hint: Hint | None = None
+    """A tool call that completes; most handoffs ask for it. None when none was found or given."""
+    reader: Hint | None = None
+    """A call of a read-only tool, made directly."""
+    runs_are_noted: bool = False
+    """Whether the session's context shows each run of a hinted tool once, so that runs can be counted."""
+    refusals: list[Refusal] = field(default_factory=list)
+    _seen: dict[Callable[..., Any], Any] = field(default_factory=dict)
+
+    @property
+    def max_bytes(self) -> int:
+        found = (self.connection.settings or {}).get("max_bytes")
+        return found if isinstance(found, int) and 0 < found <= MAX_BYTES else MAX_BYTES
+
+    def now(self) -> datetime:
+        """The time by the server's clock."""
+        return datetime.now(UTC) + self.clock_offset
+
+    def envelope(self, **changes: Any) -> JsonObject:
+        """A valid envelope for the server, with ids of its own and no hint."""
+        fields: JsonObject = {
+            "session_id": str(uuid.uuid4()),
+            "handoff_id": str(uuid.uuid4()),
+            "idempotency_token": f"{SOURCE}-{uuid.uuid4()}",
+            "source_server": SOURCE,
+            "target_server": self.server,
+            "accumulated_context": {},
+            "created_at": self.now().isoformat(),
+            "ttl_seconds": 300,
+        }
+        return {**fields, **changes}
+
+    def work(self, **changes: Any) -> JsonObject:
+        """An envelope that asks for the hinted call, where there is one."""
+        if self.hint is None:
+            return self.envelope(**changes)
+        asked = {
+            "next_tool_hint": self.hint.tool.name,
+            "accumulated_context": {"arguments": dict(self.hint.arguments)},
+        }
+        return self.envelope(**{**asked, **changes})
+
+    def chosen_hint(self) -> Hint:
+        """Raises: UnseenError when there is no tool to run."""
+        if self.hint is None:
+            raise UnseenError("no tool to run was found; name one with --hint TOOL --arguments JSON")
+        return self.hint
+
+    async def call(self, tool: str, arguments: JsonObject, *, session: str | None = None) -> Reply:
+        """Call a tool of the server, once. Raises: NoAnswerError, UnseenError for a tool it does not list."""
+        if tool not in self.connection.tools:
+            raise UnseenError(f"the server lists no tool {tool}")
+        meta = {SESSION_META: session} if session else {}
+        return await self.connection.call(tool, arguments, meta, self.patience.call)
+
+    async def deliver(self, envelope: Any) -> Reply:
+        """Call `receive_handoff`, once."""
+        session = envelope.get("session_id") if isinstance(envelope, dict) else None
+        return await self.call("receive_handoff", {"envelope": envelope}, session=session)
+
+    async def receipt(self, envelope: Any, *, of: str = "a valid envelope") -> JsonObject:
+        """The receipt for one delivery. Raises: BrokenError when it was refused."""
+        return receipt_in(await self.deliver(envelope), of)
+
+    async def settled(self, envelope: JsonObject, *, seconds: float | None = None) -> JsonObject:
+        """The receipt that is the last word, asking again as long as the server says so.
+
+        Raises: BrokenError when there is none within `seconds`.
+        """
+        seconds = self.patience.finish if seconds is None else seconds
+        deadline = time.monotonic() + seconds
+        while True:
+            reply = await self.deliver(envelope)
+            again_after = _again_after(reply)
+            if again_after is None:
+                return receipt_in(reply, "a valid envelope")
+            if time.monotonic() + again_after > deadline:
+                raise BrokenError(f"after {seconds:g} s it still answers {_standing(reply)}")
+            await asyncio.sleep(again_after)
+
+    async def refused(
+        self, envelope: Any, what: str, *, fields: tuple[str, ...] = (), secret: str = ""
+    ) -> Reply:
+        """The refusal of one delivery. Raises: BrokenError when it was not refused."""
+        reply = await self.deliver(envelope)
+        if not reply.is_error:
+            raise BrokenError(f"{what} was answered with status {_status(reply)}")
+        self.refusals.append(Refusal("receive_handoff", what, reply, fields, secret))
+        return reply
+
+    async def refused_unstored(
+        self, envelope: JsonObject, what: str, *, fields: tuple[str, ...] = (), secret: str = ""
+    ) -> None:
+        """Like `refused`, and its token stays free: a good envelope under it is a first delivery."""
+        await self.refused(envelope, what, fields=fields, secret=secret)
+        token = envelope["idempotency_token"]
+        reply = await self.deliver(self.envelope(idempotency_token=token))
+        if reply.is_error or reply.data.get("replayed"):
+            raise BrokenError(f"{what} was refused, but its token is taken afterwards")
+
+    async def noted(self, session: str) -> list[str]:
+        """The tools that `get_context` shows for a session. Raises: BrokenError when it shows no list."""
+        reply = await self.call("get_context", {"session_id": session})
+        calls = reply.data.get("calls") if isinstance(reply.data, dict) else None
+        if reply.is_error or not isinstance(calls, list):
+            raise BrokenError("get_context answers no list `calls`")
+        return [str(call.get("tool")) if isinstance(call, dict) else "" for call in calls]
+
+    async def check_runs(self, session: str, expected: int, after: str) -> None:
+        """Raises: BrokenError when the hinted tool ran another number of times in a session."""
+        if not self.runs_are_noted or self.hint is None:
+            return
+        runs = (await self.noted(session)).count(self.hint.tool.name)
+        if runs != expected:
+            raise BrokenError(f"after {after} the hinted tool ran {runs} times instead of {expected}")
+
+    async def once(self, observe: Callable[[Examination], Awaitable[Seen]]) -> Seen:
+        """What `observe` saw, for checks that share one observation."""
+        if observe not in self._seen:
+            self._seen[observe] = await observe(self)
+        return cast("Seen", self._seen[observe])
+
+    async def reconnect(self) -> None:
+        """Close what is left of the connection and open another. Raises: UncheckableError."""
+        await self.connection.close()
+        self.connection = Connection(self.target)
+        await self.connection.open(self.patience.start)
+
+    async def kill_and_restart(self) -> None:
+        """Kill the server as a crash does, and start it again.
+
+        Raises: UnseenError for a server that cannot be killed, UncheckableError when it does not come back.
+        """
+        self.need_process()
+        self.target.kill()
+        await self.reconnect()
+
+    def need_process(self) -> None:
+        if not self.target.restartable:
+            raise UnseenError("only a server that is given as a command can be killed and started again")
+
+
+def receipt_in(reply: Reply, of: str) -> JsonObject:
+    """The receipt in an answer. Raises: BrokenError when there is none."""
+    if reply.is_error:
+        code = reply.data.get("code") if isinstance(reply.data, dict) else None
+        raise BrokenError(f"{of} was refused ({code or 'without a code'})")
+    if not isinstance(reply.data, dict) or not isinstance(reply.data.get("status"), str):
+        raise BrokenError(f"{of} was answered without a receipt")
+    return reply.data
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical bytes of a result; what canonical JSON cannot hold is compared as it was parsed."""
+    try:
+        return canonical_json(value)
+    except EnvelopeError:
+        return repr(value).encode()
+
+
+def check_replay(first: JsonObject, again: JsonObject, after: str) -> None:
+    """Raises: BrokenError unless `again` is the stored outcome that `first` told."""
+    if again.get("replayed") is not True:
+        raise BrokenError(f"{after} was not answered as a replay (status {again.get('status')})")
+    if canonical(again.get("result")) != canonical(first.get("result")):
+        raise BrokenError(f"{after} answered another result")
+    names = (first.keys() | again.keys()) - {"replayed", "result"}
+    if changed := sorted(name for name in names if first.get(name) != again.get(name)):
+        raise BrokenError(f"{after} answered another {', '.join(changed)}")
+
+
+def _again_after(reply: Reply) -> float | None:
+    """Seconds to wait before delivering again, as the answer asks; None when it is the last word."""
+    if not isinstance(reply.data, dict):
+        return None
+    data = reply.data
+    error = data if reply.is_error else data.get("error")
+    retryable = isinstance(error, dict) and error.get("retryable") is True
+    if not retryable and (reply.is_error or data.get("status") != "processing"):
+        return None
+    asked = data.get("retry_after_seconds")
+    return min(asked, MOST_RETRY_SECONDS) if isinstance(asked, int | float) and asked > 0 else 1.0
+
+
+def _standing(reply: Reply) -> str:
+    return f"a retryable refusal ({reply.data.get('code')})" if reply.is_error else f"{_status(reply)}"
+
+
+def _status(reply: Reply) -> str:
+    status = reply.data.get("status") if isinstance(reply.data, dict) else None
+    return status if isinstance(status, str) else "none"
+
+
+__all__ = [
+    "Examination",
+    "NoAnswerError",
+    "Patience",
+    "Refusal",
+    "canonical",
+    "check_replay",
+    "receipt_in",
+]
