@@ -26,6 +26,9 @@ lint: $(DEV)
 types: $(DEV)
 	$(BIN)/mypy
 
+serve: $(RUN)
+	$(BIN)/switchboard serve
+
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
 

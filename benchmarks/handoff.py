@@ -25,7 +25,7 @@ from handoff.sqlite_store import SqliteStore
 from handoff.store import ABSENT, Put
 from handoff.store_checkpoints import HANDOFFS
 from tests.soak.envelopes import envelope
-from tests.soak.lean import LeanClient, answer_of
+from tests.soak.lean import LeanClient, answer_of, lean_client
 from tests.soak.processes import Service, bare_command, server_command, serving
 
 SERVER = "ticketing"
@@ -71,18 +71,10 @@ class Side:
 
     async def measure(self, effort: Effort) -> None:
         """One round: calls one at a time, then many in flight."""
-        client = LeanClient(self.service.url)
-        try:
-            await client.open(IN_FLIGHT)
+        async with lean_client(self.service.url, 1) as client:
             self.alone_ms.append(await self._alone(client, effort.calls_alone))
-        finally:
-            await client.close()
-        client = LeanClient(self.service.url)
-        try:
-            await client.open(IN_FLIGHT)
+        async with lean_client(self.service.url, IN_FLIGHT) as client:
             self.per_second.append(await self._together(client, effort.calls_together))
-        finally:
-            await client.close()
 
     async def _alone(self, client: LeanClient, count: int) -> float:
         """The median of so many calls, one after the other, in milliseconds."""
@@ -147,13 +139,15 @@ def finished(chance: random.Random) -> Put:
     return Put(HANDOFFS, key, data, ABSENT)
 
 
-async def compare(directory: Path, sizes: Sequence[int], effort: Effort) -> tuple[Side, list[Side]]:
+async def compare(
+    stores: Path, directory: Path, sizes: Sequence[int], effort: Effort
+) -> tuple[Side, list[Side]]:
     """The bare server, and one durable server per size of its store, measured by turns."""
     async with AsyncExitStack() as running:
         bare = Side("bare", await running.enter_async_context(serving(bare_command(), directory)), False)
         ours = []
         for size in sizes:
-            file = directory / f"{size}.db"
+            file = stores / f"{size}.db"
             await fill(file, size)
             command = server_command(SERVER, f"sqlite:///{file.absolute()}")
             service = await running.enter_async_context(serving(command, directory))
@@ -219,9 +213,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=Effort.rounds)
     options = parser.parse_args()
     sizes = (FEW, options.many) if options.full else (FEW,)
-    # Here and not in the system's temporary directory, which may be memory, where syncing costs nothing.
-    with tempfile.TemporaryDirectory(dir=".") as directory:
-        bare, ours = asyncio.run(compare(Path(directory).resolve(), sizes, Effort(options.rounds)))
+    # Stores here and not in the system's temporary directory, which may be memory, where syncing is free.
+    with tempfile.TemporaryDirectory(dir=".") as stores, tempfile.TemporaryDirectory() as directory:
+        comparison = compare(Path(stores).resolve(), Path(directory), sizes, Effort(options.rounds))
+        bare, ours = asyncio.run(comparison)
     for side in (bare, *ours):
         print(f"{side.name:18} p50 {side.p50_ms:6.2f} ms   {IN_FLIGHT} in flight {side.rate:7,.0f} per second")
     found = figures(bare, ours)

@@ -27,6 +27,11 @@ MAX_TEXT_CHARS = 120
 """Longest text of one recorded argument."""
 MAX_ARGUMENTS_CHARS = 480
 """Longest JSON of one call's recorded arguments."""
+MAX_HISTORY_CHARS = 2000
+"""Longest history taken over from the sender of a handoff."""
+
+HANDED_OVER = "receive_handoff"
+"""The tool of the note that holds a sender's history; it comes before what was done here afterwards."""
 
 
 class RecordedCall(BaseModel):
@@ -157,6 +162,12 @@ def recorded_call(tool: str, arguments: JsonObject, error: JsonObject | None, at
     )
 
 
+def handed_over(source_server: str, summary: str, at: datetime) -> RecordedCall:
+    """The note of what the sender of a handoff had done in the conversation before."""
+    told = {"from": source_server, "summary": summary[:MAX_HISTORY_CHARS]}
+    return RecordedCall(tool=HANDED_OVER, arguments=told, outcome="ok", at=at)
+
+
 def shortened(arguments: JsonObject) -> JsonObject:
     """A call's arguments as they are recorded."""
     short: JsonObject = {}
@@ -183,6 +194,8 @@ def _newest_within(calls: Sequence[RecordedCall], limits: ContextLimits) -> tupl
 
 
 def _line(call: RecordedCall) -> str:
+    if call.tool == HANDED_OVER:
+        return f"{call.at:%H:%M} handed over by {call.arguments['from']}:\n{call.arguments['summary']}"
     arguments = ", ".join(f"{name}={value}" for name, value in call.arguments.items())
     outcome = call.outcome if call.error_code is None else f"{call.outcome} {call.error_code}"
     return f"{call.at:%H:%M} {call.tool}({arguments}): {outcome}"

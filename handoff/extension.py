@@ -37,6 +37,10 @@ from handoff.preparing import Prepared, Preparer, PrepareRequest
 from handoff.receipts import Receipt
 from handoff.receiving import Receiver
 from handoff.resume import Resumes, Timing
+from handoff.retention import SWEEP_LIMIT, Sweepable
+from handoff.shared_contexts import SharedContexts
+from handoff.signing import Signatures
+from handoff.signing_keys import KeySource
 from handoff.tool_results import error_of, invalid_argument, tool_error, tool_result
 from handoff.windowed_contexts import utc_now
 
@@ -59,7 +63,9 @@ class Handoff(Extension):
 
     `checkpoints` and `contexts` say where that lies. `allows_hint` says which tools a handoff may run:
     `only_repeatable` by default, `every_tool` for a server that guards its own call path. `principal`
-    says who makes a call; every key of a token or a session starts with it.
+    says who makes a call; every key of a token or a session starts with it. With `keys`, prepared envelopes
+    are signed and signatures verified; `require_signature` refuses envelopes without one. With a
+    `context_store`, contexts too long for an envelope travel through it.
     """
 
     identifier = EXTENSION
@@ -76,10 +82,15 @@ class Handoff(Extension):
         default_ttl_seconds: int = DEFAULT_TTL_SECONDS,
         allows_hint: HintPolicy = only_repeatable,
         principal: Callable[[CallContext], str] = lambda _: LOCAL,
+        keys: KeySource | None = None,
+        require_signature: bool = False,
+        context_store: SharedContexts | None = None,
         timing: Timing | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         timing = timing or Timing()
+        signatures = Signatures(keys, require_signature)
+        self._swept = (checkpoints, contexts, context_store)
         self._contexts = contexts
         self._max_in_flight = max_in_flight
         self._max_bytes = max_bytes
@@ -94,6 +105,8 @@ class Handoff(Extension):
             timing=timing,
             allows_hint=allows_hint,
             max_bytes=max_bytes,
+            signatures=signatures,
+            context_store=context_store,
             clock=clock,
         )
         self._preparer = Preparer(
@@ -103,6 +116,8 @@ class Handoff(Extension):
             default_ttl_seconds=default_ttl_seconds,
             max_bytes=max_bytes,
             max_context_bytes=max_context_bytes,
+            signatures=signatures,
+            context_store=context_store,
             clock=clock,
         )
 
@@ -201,6 +216,11 @@ class Handoff(Extension):
         error = error_of(result) if isinstance(result, CallToolResult) and result.is_error else None
         self._record(params, ctx, session_id, started_at, error)
         return result
+
+    async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
+        """Remove handoffs, sessions and shared contexts that are over; see `handoff.retention.sweeping`."""
+        parts = [part for part in self._swept if isinstance(part, Sweepable)]
+        return sum([await part.sweep(limit=limit) for part in parts])
 
     async def close(self, seconds: float = 5.0) -> None:
         """At shutdown: wait `seconds` for running handoffs, give the rest back, write down the contexts."""

@@ -22,6 +22,8 @@ KEPT = "kept"
 """Index of the finished handoffs and of the prepared envelopes, sorted by the end of their time."""
 KEEP_UNTIL = "keep_until"
 """Beside a record's fields: the end of its time, in Unix seconds."""
+PAGE = 100
+"""Most records read at once: envelopes may be large."""
 TOMBSTONE: JsonObject = {"expired": True}
 """What is left of a handoff after its time: its key is known, and nothing else."""
 
@@ -50,29 +52,36 @@ class KeptHandoffs:
         """
         removed = 0
         for collection in (HANDOFFS, PREPARED):
-            removed += await self._bury(collection, await self._ended(collection, limit))
+            removed += await self._bury_ended(collection, limit)
         for state in ("in_work", "given_back"):
-            removed += await self._bury(HANDOFFS, await self._abandoned(state, limit))
+            removed += await self._bury_abandoned(state, limit)
         return removed
 
-    async def _ended(self, collection: str, limit: int) -> list[Record]:
-        # The oldest alone tells that there is nothing to do, which is so nearly always.
-        oldest = await self._store.find(collection, KEPT, "", limit=1)
-        if not self._over(oldest.records):
-            return []
-        return self._over((await self._store.find(collection, KEPT, "", limit=limit)).records)
-
-    async def _abandoned(self, state: str, limit: int) -> list[Record]:
-        """Handoffs without an outcome that no delivery came back for, though their time is over."""
-        found: list[Record] = []
-        cursor = None
-        while len(found) < limit:
-            page = await self._store.find(HANDOFFS, OPEN, state, limit=50, cursor=cursor)
-            found += [record for record in page.records if self._is_abandoned(record)]
-            cursor = page.cursor
-            if cursor is None or self._age(page.records[-1]) < self._keep_seconds:
+    async def _bury_ended(self, collection: str, limit: int) -> int:
+        removed = 0
+        page = 1  # the oldest alone tells that there is nothing to do, which is so nearly always
+        while removed < limit:
+            found = await self._store.find(collection, KEPT, "", limit=min(page, limit - removed))
+            over = [record for record in found.records if record.data[KEEP_UNTIL] <= self._now()]
+            if not over:
                 break
-        return found
+            removed += await self._bury(collection, over)
+            page = PAGE
+        return removed
+
+    async def _bury_abandoned(self, state: str, limit: int) -> int:
+        """Handoffs without an outcome that no delivery came back for, though their time is over."""
+        removed = 0
+        cursor = None
+        while removed < limit:
+            page = await self._store.find(HANDOFFS, OPEN, state, limit=PAGE, cursor=cursor)
+            old = [record for record in page.records if self._age(record) >= self._keep_seconds]
+            over = [record for record in old if _end_of(record.data["envelope"]) <= self._now()]
+            removed += await self._bury(HANDOFFS, over)
+            cursor = page.cursor
+            if cursor is None or len(old) < len(page.records):
+                break
+        return removed
 
     async def _bury(self, collection: str, records: Iterable[Record]) -> int:
         puts = [Put(collection, record.id, TOMBSTONE, record.version) for record in records]
@@ -82,12 +91,6 @@ class KeptHandoffs:
             if not isinstance(error, VersionConflictError):  # a delivery or another sweep came between
                 raise error
         return len(done) - len(failures)
-
-    def _over(self, records: Iterable[Record]) -> list[Record]:
-        return [record for record in records if record.data[KEEP_UNTIL] <= self._now()]
-
-    def _is_abandoned(self, record: Record) -> bool:
-        return _end_of(record.data["envelope"]) <= self._now() and self._age(record) >= self._keep_seconds
 
     def _age(self, record: Record) -> float:
         return self._now() - datetime.fromisoformat(record.data["accepted_at"]).timestamp()

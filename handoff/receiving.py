@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from handoff.checkpoints import Checkpoint, Checkpoints, Claim, checkpoint_key
-from handoff.context import Contexts, noting, recorded_call
+from handoff.context import Contexts, handed_over, noting, recorded_call
 from handoff.envelope import HandoffEnvelope, check_fresh, check_target, parse_envelope
 from handoff.errors import JsonObject, StructuredError, TokenConflictError
 from handoff.hints import HintedCall, HintPolicy, NothingToRun, plan_hint
@@ -17,6 +17,8 @@ from handoff.meta import customer_of
 from handoff.outcomes import Outcome, outcome_of
 from handoff.receipts import RETRY_AFTER_SECONDS, Receipt, stored_receipt
 from handoff.resume import Resumes, Timing
+from handoff.shared_contexts import SharedContexts, unreachable
+from handoff.signing import Signatures
 from handoff.store import new_id
 from handoff.tool_results import answer_of, answer_of_exception
 
@@ -37,6 +39,8 @@ class Receiver:
         timing: Timing,
         allows_hint: HintPolicy,
         max_bytes: int,
+        signatures: Signatures,
+        context_store: SharedContexts | None,
         clock: Callable[[], datetime],
     ) -> None:
         self._server_name = server_name
@@ -46,16 +50,20 @@ class Receiver:
         self._timing = timing
         self._allows_hint = allows_hint
         self._max_bytes = max_bytes
+        self._signatures = signatures
+        self._context_store = context_store
         self._clock = clock
 
     async def receive(self, value: Any, principal: str, ctx: Context[Any, Any]) -> JsonObject:
         """The receipt for an envelope as it came in.
 
-        Raises: EnvelopeError, TokenConflictError, StructuredError with code `busy`; each names this server.
+        Raises: EnvelopeError, TokenConflictError, TokenExpiredError, StructuredError with code `busy`; each
+        names this server.
         """
         try:
             envelope = parse_envelope(value, max_bytes=self._max_bytes)
             check_target(envelope, self._server_name)
+            self._signatures.check(envelope)
             return await self._admit(envelope, self._offer(envelope, principal, ctx), ctx)
         except StructuredError as error:
             error.details.setdefault("server", self._server_name)
@@ -72,22 +80,45 @@ class Receiver:
                 return _standing(known)
         else:
             check_fresh(envelope, self._clock())
-        plan = await self._plan(envelope, ctx)
+        plan = await self._plan(await self._completed(envelope), ctx)
         if known is None and isinstance(plan, NothingToRun):
-            return await self._accept_finally(offer, plan)
-        return await self._resume(envelope, offer, plan, ctx)
+            return await self._accept_finally(envelope, offer, plan)
+        return await self._resume(envelope, offer, plan, ctx, is_new=known is None)
+
+    async def _completed(self, envelope: HandoffEnvelope) -> HandoffEnvelope:
+        """The envelope with the context that it names, under what it says itself.
+
+        Raises: EnvelopeError with code `context_unreachable`.
+        """
+        if envelope.context_ref is None:
+            return envelope
+        if self._context_store is None:
+            raise unreachable("cannot be read: this server has no shared store")
+        context = {**await self._context_store.get(envelope), **envelope.accumulated_context}
+        return envelope.model_copy(update={"accumulated_context": context})
+
+    def _note_history(self, envelope: HandoffEnvelope, principal: str) -> None:
+        """Let the conversation go on here with what its sender had done in it."""
+        if envelope.summary_before_window:
+            with noting():
+                note = handed_over(envelope.source_server, envelope.summary_before_window, self._clock())
+                self._contexts.record(principal, str(envelope.session_id), note)
 
     async def _plan(self, envelope: HandoffEnvelope, ctx: Context[Any, Any]) -> HintedCall | NothingToRun:
         if envelope.next_tool_hint is None:
             return NothingToRun()
         return plan_hint(envelope, await ctx.mcp_server.list_tools(), self._allows_hint)
 
-    async def _accept_finally(self, offer: Checkpoint, plan: NothingToRun) -> JsonObject:
+    async def _accept_finally(
+        self, envelope: HandoffEnvelope, offer: Checkpoint, plan: NothingToRun
+    ) -> JsonObject:
         """Nothing is left to do, so acceptance and outcome are stored at once."""
         finished = replace(offer, receipt=_accepted(offer.handoff_id, plan).text)
         claim = await self._checkpoints.claim(
             finished, owner=new_id("run"), seconds=self._timing.lease_seconds
         )
+        if claim.stored:
+            self._note_history(envelope, offer.principal)
         return _claimed(claim, offer)
 
     async def _resume(
@@ -96,6 +127,8 @@ class Receiver:
         offer: Checkpoint,
         plan: HintedCall | NothingToRun,
         ctx: Context[Any, Any],
+        *,
+        is_new: bool,
     ) -> JsonObject:
         if self._resumes.is_full:
             raise StructuredError(
@@ -107,6 +140,8 @@ class Receiver:
             )
 
         async def work() -> Outcome:
+            if is_new:
+                self._note_history(envelope, offer.principal)
             if isinstance(plan, NothingToRun):
                 return _accepted(offer.handoff_id, plan)
             return await self._run_hint(plan, envelope, offer.principal, ctx)

@@ -36,8 +36,6 @@ PINNED_BEYOND_TTL_SECONDS = 24 * 3600
 """Work accepted in time may have to be taken over from a dead worker after the envelope's end."""
 READ_SECONDS = 5.0
 """How long a delivery waits for the shared store."""
-PAGE = 10
-"""Contexts are large, so a sweep looks at few at a time."""
 
 _REF = re.compile(r"ctx_[0-9a-f]{64}")
 
@@ -105,18 +103,15 @@ class SharedContexts:
 
     async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
         """Remove contexts whose time is over; as in `handoff.retention.Sweepable`."""
-        removed = 0
-        while removed < limit:
-            found = await self._store.find(COLLECTION, PINNED, "", limit=min(limit - removed, PAGE))
-            over = [record for record in found.records if record.data["until"] <= self._now()]
-            for record in over:
-                # Pinned for longer meanwhile, or swept by another process: then it is not ours to remove.
-                with suppress(VersionConflictError):
-                    await self._store.commit([Delete(COLLECTION, record.id, record.version)])
-            removed += len(over)
-            if len(over) < PAGE:
-                break
-        return removed
+        for removed in range(limit):
+            # One at a time: each may be large, and there are few.
+            oldest = (await self._store.find(COLLECTION, PINNED, "", limit=1)).records
+            if not oldest or oldest[0].data["until"] > self._now():
+                return removed
+            # Pinned for longer meanwhile, or removed by another process: then the next look tells.
+            with suppress(VersionConflictError):
+                await self._store.commit([Delete(COLLECTION, oldest[0].id, oldest[0].version)])
+        return limit
 
     async def _text(self, ref: str) -> bytes | None:
         """The context as it was stored, while its time lasts."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from handoff.cursor import Place
 from handoff.sqlite_connection import driver, snapshot
+from handoff.sqlite_schema import TEXT_RANGE
 
 Connection = driver.Connection
 
@@ -35,20 +36,32 @@ NEXT_PAGE_SQL = {
 REST_SQL = {False: _REST_SQL.format(after=_AFTER), True: _REST_SQL.format(after=_BEFORE)}
 COUNT_SQL = _REST_SQL.format(after="")
 
-# Only the hits of the page pay for an excerpt; all matches pay for the rank alone.
-_SEARCH_SQL = """SELECT hit.id, -hit.rank, snippet(search, -1, '[', ']', '…', 16)
+TEXT_RANGE_SQL = "SELECT number FROM text_ranges WHERE collection = ?"
+# Every match pays for its rank, and for nothing else: which records the best ones are is looked up
+# afterwards. One row more than wanted tells whether the last place is shared.
+BEST_SQL = """SELECT text.id, best.rank
     FROM (
-        SELECT text.docid, text.id, bm25(search, 4.0, 1.0) AS rank
-        FROM search CROSS JOIN texts AS text ON text.docid = search.rowid
-        WHERE search MATCH ? AND text.collection = ? {within}
-        ORDER BY rank, text.id LIMIT ? OFFSET ?
-    ) AS hit CROSS JOIN search ON search.rowid = hit.docid
-    WHERE search MATCH ? ORDER BY hit.rank, hit.id"""
-SEARCH_SQL = _SEARCH_SQL.format(within="")
-SEARCH_WITHIN_SQL = _SEARCH_SQL.format(
-    within="""AND EXISTS (SELECT 1 FROM indexes AS place WHERE place.collection = text.collection
-        AND place.id = text.id AND place.name = ? AND place.key = ?)"""
-)
+        SELECT rowid AS docid, bm25(search, 4.0, 1.0) AS rank FROM search
+        WHERE search MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rank LIMIT ?
+    ) AS best CROSS JOIN texts AS text ON text.docid = best.docid
+    ORDER BY best.rank, text.id"""
+# Where many rank alike, their ids decide which come first, so all that share the last place are looked up.
+BEST_WITH_EQUALS_SQL = """WITH
+    ranked AS MATERIALIZED (
+        SELECT rowid AS docid, bm25(search, 4.0, 1.0) AS rank FROM search
+        WHERE search MATCH ? AND rowid BETWEEN ? AND ?),
+    best AS MATERIALIZED (SELECT rank FROM ranked ORDER BY rank LIMIT ?)
+    SELECT text.id, ranked.rank FROM ranked CROSS JOIN texts AS text ON text.docid = ranked.docid
+    WHERE ranked.rank <= (SELECT max(rank) FROM best) ORDER BY ranked.rank, text.id LIMIT ?"""
+BEST_WITHIN_SQL = """SELECT text.id, bm25(search, 4.0, 1.0) AS rank
+    FROM search CROSS JOIN texts AS text ON text.docid = search.rowid
+    WHERE search MATCH ? AND search.rowid BETWEEN ? AND ? AND EXISTS (
+        SELECT 1 FROM indexes AS place WHERE place.collection = text.collection
+        AND place.id = text.id AND place.name = ? AND place.key = ?)
+    ORDER BY rank, text.id LIMIT ?"""
+EXCERPTS_SQL = """SELECT text.id, snippet(search, 1, '[', ']', '…', 16)
+    FROM texts AS text CROSS JOIN search ON search.rowid = text.docid
+    WHERE text.collection = ? AND text.id IN (SELECT value FROM json_each(?)) AND search MATCH ?"""
 
 ENTRIES_SQL = """SELECT seq, at, data FROM entries
     WHERE stream = ? AND key = ? AND seq > ? ORDER BY seq LIMIT ?"""
@@ -91,14 +104,28 @@ def page(
 
 
 def search(
-    connection: Connection,
-    collection: str,
-    match: str,
-    within: tuple[str, str] | None,
-    limit: int,
-    offset: int,
-) -> list[tuple[str, float, str]]:
-    """Ranked hits; a title match weighs four times a match in the body."""
-    sql = SEARCH_SQL if within is None else SEARCH_WITHIN_SQL
-    parameters = (match, collection, *(within or ()), limit, offset, match)
-    return connection.execute(sql, parameters).fetchall()
+    connection: Connection, collection: str, match: str, within: tuple[str, str] | None, most: int
+) -> list[tuple[str, float]]:
+    """Ids of the best `most` hits with their ranks, best first; a title weighs four times a body.
+
+    FTS5's ranks are negative: the lower the better.
+    """
+    place = (match, *_text_range(connection, collection))
+    if within is not None:
+        return connection.execute(BEST_WITHIN_SQL, (*place, *within, most)).fetchall()
+    rows = connection.execute(BEST_SQL, (*place, most + 1)).fetchall()
+    if 0 < most < len(rows) and rows[most - 1][1] == rows[most][1]:
+        rows = connection.execute(BEST_WITH_EQUALS_SQL, (*place, most, most)).fetchall()
+    return rows[:most]
+
+
+def excerpts(connection: Connection, collection: str, match: str, ids: Sequence[str]) -> dict[str, str]:
+    """The part of each record's body that matches best, by id."""
+    rows = connection.execute(EXCERPTS_SQL, (collection, json.dumps(list(ids)), match))
+    return dict(rows.fetchall())
+
+
+def _text_range(connection: Connection, collection: str) -> tuple[int, int]:
+    """Between which numbers a collection's texts lie; nothing lies between those of one without texts."""
+    row = connection.execute(TEXT_RANGE_SQL, (collection,)).fetchone()
+    return (row[0] * TEXT_RANGE, (row[0] + 1) * TEXT_RANGE - 1) if row else (0, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from handoff.errors import VersionConflictError
+from handoff.sqlite_schema import TEXT_RANGE
 from handoff.sqlite_writer import Transaction
 from handoff.store import Check, Delete, Put
 
@@ -19,7 +20,14 @@ INDEX_SQL = "INSERT INTO indexes(collection, id, name, key, sort) VALUES (?, ?, 
 UNINDEX_SQL = "DELETE FROM indexes WHERE collection = ? AND id = ? AND name = ? AND key = ? AND sort = ?"
 
 TEXT_SQL = "SELECT docid, title, body FROM texts WHERE collection = ? AND id = ?"
-ADD_TEXT_SQL = "INSERT INTO texts(collection, id, title, body) VALUES (?, ?, ?, ?)"
+ADD_RANGE_SQL = "INSERT INTO text_ranges(collection) VALUES (?)"
+ADD_TEXT_SQL = f"""INSERT INTO texts(docid, collection, id, title, body)
+    SELECT 1 + coalesce(
+        (SELECT docid FROM texts
+            WHERE docid BETWEEN own.number * {TEXT_RANGE} AND (own.number + 1) * {TEXT_RANGE} - 1
+            ORDER BY docid DESC LIMIT 1),
+        own.number * {TEXT_RANGE}), own.collection, ?, ?, ?
+    FROM text_ranges AS own WHERE own.collection = ? RETURNING docid"""
 REMOVE_TEXT_SQL = "DELETE FROM texts WHERE docid = ?"
 ADD_SEARCH_SQL = "INSERT INTO search(rowid, title, body) VALUES (?, ?, ?)"
 REMOVE_SEARCH_SQL = "INSERT INTO search(search, rowid, title, body) VALUES ('delete', ?, ?, ?)"
@@ -79,5 +87,14 @@ def _replace_text(work: Transaction, collection: str, id: str, text: tuple[str, 
         work.execute(REMOVE_SEARCH_SQL, old)
         work.execute(REMOVE_TEXT_SQL, old[:1])
     if text is not None:
-        docid = work.execute(ADD_TEXT_SQL, (collection, id, *text)).lastrowid
-        work.execute(ADD_SEARCH_SQL, (docid, *text))
+        work.execute(ADD_SEARCH_SQL, (_add_text(work, collection, id, text), *text))
+
+
+def _add_text(work: Transaction, collection: str, id: str, text: tuple[str, str]) -> int:
+    """Store a text at the end of its collection's range; returns its number."""
+    row = work.execute(ADD_TEXT_SQL, (id, *text, collection)).fetchone()
+    if row is None:
+        work.execute(ADD_RANGE_SQL, (collection,))
+        row = work.execute(ADD_TEXT_SQL, (id, *text, collection)).fetchone()
+    docid: int = row[0]
+    return docid

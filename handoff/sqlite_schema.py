@@ -10,6 +10,9 @@ from handoff.sqlite_connection import driver, snapshot
 APPLICATION_ID = 0x53574244
 """`SWBD` in the file's header: this file is a Switchboard store."""
 
+TEXT_RANGE = 2**40
+"""How many numbers each collection has for its texts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -23,6 +26,7 @@ class Step:
 # records: `data` is null once deleted. The row stays, so that a version is never used twice and a
 # compare-and-swap that read the deleted record cannot hit its successor.
 # texts/search: FTS5 over an external table, because an excerpt needs the text and a change needs the old one.
+# text_ranges: a collection's texts have numbers of one range, so that a search never visits another's.
 # tokens: `fingerprint` and `result` are empty once the token's time is over and a sweep came by.
 # stream_heads: numbering and age of a stream in one row, so that neither depends on its length.
 STEPS = (
@@ -68,6 +72,17 @@ STEPS = (
         (
             "CREATE INDEX tokens_by_end ON tokens(expires_at) WHERE result <> ''",
             "CREATE INDEX leases_by_end ON leases(expires_at)",
+        ),
+    ),
+    Step(
+        3,
+        "texts by collection",
+        (
+            "CREATE TABLE text_ranges(number INTEGER PRIMARY KEY, collection TEXT NOT NULL UNIQUE)",
+            "INSERT INTO text_ranges(collection) SELECT DISTINCT collection FROM texts ORDER BY collection",
+            f"""UPDATE texts SET docid = docid + {TEXT_RANGE} * (SELECT number FROM text_ranges AS own
+                WHERE own.collection = texts.collection)""",
+            "INSERT INTO search(search) VALUES ('rebuild')",
         ),
     ),
 )

@@ -17,7 +17,14 @@ from handoff.cursor import decode_cursor, encode_cursor, list_tag
 from handoff.errors import StoreError, StructuredError
 from handoff.retention import SWEEP_LIMIT
 from handoff.sqlite_commit import TOKEN_SQL, CommitUnit, KnownToken, known_token
-from handoff.sqlite_connection import Connection, closed_error, driver, open_connection, primary_code
+from handoff.sqlite_connection import (
+    Connection,
+    closed_error,
+    driver,
+    open_connection,
+    primary_code,
+    snapshot,
+)
 from handoff.sqlite_file import open_reader, open_writer
 from handoff.sqlite_json import decode
 from handoff.sqlite_writer import GroupWriter, Unit
@@ -148,18 +155,25 @@ class SqliteStore:
         limit: int = 10,
         offset: int = 0,
         within: tuple[str, str] | None = None,
+        excerpts: bool = True,
     ) -> list[Hit]:
         """Raises: StructuredError with code `invalid_query` for a malformed expression."""
+        start, end = max(0, offset), max(0, offset) + max(0, limit)
 
-        def hits(connection: driver.Connection) -> list[tuple[str, float, str]]:
-            try:
-                return sqlite_reads.search(connection, collection, match, within, max(0, limit), offset)
-            except driver.OperationalError as error:
-                if primary_code(error) == SQLITE_ERROR:
-                    raise _invalid_query() from error
-                raise
+        def hits(connection: driver.Connection) -> list[Hit]:
+            with snapshot(connection):
+                best = sqlite_reads.search(connection, collection, match, within, end)[start:]
+                ids = [id for id, _ in best] if excerpts else []
+                found = sqlite_reads.excerpts(connection, collection, match, ids) if ids else {}
+            return [Hit(id, -rank, found.get(id, "")) for id, rank in best]
 
-        return [Hit(*row) for row in await self._read(hits)]
+        return await self._read(_searching(hits))
+
+    async def excerpts(self, collection: str, match: str, ids: Sequence[str]) -> dict[str, str]:
+        """Raises: StructuredError with code `invalid_query` for a malformed expression."""
+        return await self._read(
+            _searching(lambda connection: sqlite_reads.excerpts(connection, collection, match, ids))
+        )
 
     async def token(self, key: str) -> Replayed | None:
         row = await self._row(TOKEN_SQL, key)
@@ -243,6 +257,20 @@ def _naming_file(error: StoreError, path: Path) -> StoreError:
 def _record(row: sqlite_reads.RecordRow) -> Record:
     id, version, data = row
     return Record(id, version, decode(data))
+
+
+def _searching(query: Callable[[driver.Connection], T]) -> Callable[[driver.Connection], T]:
+    """The query, with an error of its own for an expression that FTS5 cannot read."""
+
+    def searched(connection: driver.Connection) -> T:
+        try:
+            return query(connection)
+        except driver.OperationalError as error:
+            if primary_code(error) == SQLITE_ERROR:
+                raise _invalid_query() from error
+            raise
+
+    return searched
 
 
 def _invalid_query() -> StructuredError:

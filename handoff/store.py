@@ -200,7 +200,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A search result, best first; a higher `score` is better. `excerpt` marks matches with `[` and `]`."""
+    """A search result; a higher `score` is better. `excerpt` marks matches in the body with `[` and `]`."""
 
     id: str
     score: float
@@ -266,11 +266,17 @@ class Store(Protocol):
         limit: int = 10,
         offset: int = 0,
         within: tuple[str, str] | None = None,
+        excerpts: bool = True,
     ) -> list[Hit]:
         """Full-text search, best first; `match` is an FTS5 expression, made by `servers._search` only.
 
-        `within` restricts to the records listed under that index name and key.
+        `within` restricts to the records listed under that index name and key. Excerpts cost about as
+        much as the search: without them each hit's is empty.
         """
+        ...
+
+    async def excerpts(self, collection: str, match: str, ids: Sequence[str]) -> dict[str, str]:
+        """The part of each record's body that matches best, by id; a record that does not match has none."""
         ...
 
     async def token(self, key: str) -> Replayed | None:

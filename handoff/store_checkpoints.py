@@ -10,7 +10,14 @@ from dataclasses import fields, replace
 from datetime import datetime
 
 from handoff.checkpoints import MAX_TAKEOVERS, Checkpoint, Claim
-from handoff.errors import ContentionError, JsonObject, StoreError, TokenConflictError, VersionConflictError
+from handoff.errors import (
+    ContentionError,
+    JsonObject,
+    StaleFenceError,
+    StoreError,
+    TokenConflictError,
+    VersionConflictError,
+)
 from handoff.kept_handoffs import HANDOFFS, KEEP_UNTIL, OPEN, PREPARED, KeptHandoffs, kept_index
 from handoff.retention import DAY_SECONDS, DEFAULT_DAYS, SWEEP_LIMIT
 from handoff.store import ABSENT, Fence, Index, Lease, Page, Put, Record, Store
@@ -52,6 +59,9 @@ class StoreCheckpoints:
             return Claim(await self._found(offer.key))
         try:
             claim = await self._claim_under(lease, offer)
+        except StaleFenceError:
+            # This process slept past its lease; whoever took the handoff over stores how it stands.
+            return Claim(await self._found(offer.key))
         except BaseException:
             with suppress(StoreError):
                 await self._store.release(lease)

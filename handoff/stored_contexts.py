@@ -9,6 +9,7 @@ from datetime import datetime
 
 from handoff.context import ContextLimits, History, RecordedCall, Summariser, list_calls
 from handoff.errors import JsonObject
+from handoff.retention import SWEEP_LIMIT
 from handoff.store import Append, Committed, Store, Trim
 from handoff.windowed_contexts import WindowedContexts, utc_now
 
@@ -32,6 +33,12 @@ class StoredContexts(WindowedContexts):
         limits = limits or ContextLimits()
         log = StoreSessionLog(store, limits, store_clock)
         super().__init__(log, limits=limits, summarise=summarise, clock=clock)
+        self._sessions = log
+
+    async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
+        """Remove sessions that are over; without it they go when the next session starts."""
+        async with self._writing:  # or a compression under way would write a summary back
+            return await self._sessions.evict(limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class StoreSessionLog:
         last = {key: seq for (key, _), seq in zip(calls, done.seqs, strict=True)}
         started = {key for (key, _), seq in zip(calls, done.seqs, strict=True) if seq == 1}
         if started:
-            await self._evict()
+            await self.evict(EVICT_AT_ONCE)
         for key in started:
             self._compressed[key] = 0
         return [key for key, seq in last.items() if self._is_long(key, seq)]
@@ -99,12 +106,14 @@ class StoreSessionLog:
             self._compressed.clear()
         self._compressed[key] = through
 
-    async def _evict(self) -> None:
+    async def evict(self, limit: int) -> int:
+        """Drop at most `limit` sessions: those that are over, and beyond the most, the longest untouched."""
         excess = await self._store.count_streams(STREAM) - self._limits.max_sessions
         over = self._clock() - self._limits.idle_seconds
-        heads = await self._store.streams(STREAM, limit=EVICT_AT_ONCE)
+        heads = await self._store.streams(STREAM, limit=limit)
         gone = [head.key for place, head in enumerate(heads) if place < excess or head.updated_at < over]
         for key in gone:
             self._compressed.pop(key, None)
         if gone:
             await self._store.commit([Trim(STREAM, key) for key in gone])
+        return len(gone)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from handoff.context import (
+    HANDED_OVER,
     ContextLimits,
     ConversationContext,
     History,
@@ -82,8 +83,8 @@ class WindowedContexts:
         window = await compress(history, self._limits, self._summarise)
         return ConversationContext(
             session_id=session_id,
-            calls=list(window.calls),
-            summary_before_window=window.summary,
+            calls=[call for call in window.calls if call.tool != HANDED_OVER],
+            summary_before_window=await self._told_before(window),
             calls_before_window=window.summarised,
             last_call_at=window.calls[-1].at if window.calls else None,
         )
@@ -94,6 +95,13 @@ class WindowedContexts:
 
     async def close(self) -> None:
         await self._written()
+
+    async def _told_before(self, window: History) -> str | None:
+        """The summary, with what senders of handoffs had done: they are notes until they leave the window."""
+        handed_over = [call for call in window.calls if call.tool == HANDED_OVER]
+        if not handed_over:
+            return window.summary
+        return (await self._summarise(window.summary, handed_over))[: self._limits.summary_chars]
 
     async def _drop(self, key: str) -> bool:
         async with self._writing:  # or a compression under way would write the summary back

@@ -13,6 +13,10 @@ from typing import Annotated
 import typer
 
 from handoff.errors import StructuredError
+from orchestrator.desktop import bundle, desktop
+from orchestrator.doctor import doctor
+from orchestrator.probe import probe
+from orchestrator.service.command import serve
 from orchestrator.team import TeamError, default_command, load_team
 
 app = typer.Typer(
@@ -24,11 +28,6 @@ app = typer.Typer(
 
 EXIT_CODES = {"completed": 0, "escalated": 2, "waiting_approval": 2}
 """By run status; every other status exits with 1."""
-
-
-@app.callback()
-def _root() -> None:
-    """Keeps `ask` a subcommand while it is the only one."""
 
 
 @app.command()
@@ -85,6 +84,37 @@ def ask(
     raise typer.Exit(EXIT_CODES.get(report.status, 1))
 
 
+@app.command(
+    "handoff-check", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+def handoff_check(
+    target: Annotated[list[str], typer.Argument(help="URLs of servers, or the command that starts one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds for one answer.")] = 30.0,
+    token: Annotated[str | None, typer.Option(help="Bearer token for URLs.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="The name envelopes use for it, if it goes by another.")
+    ] = None,
+    hint: Annotated[str | None, typer.Option(help="A tool that handoffs may ask for.")] = None,
+    arguments: Annotated[str, typer.Option(help="Its arguments, as a JSON object.")] = "{}",
+    legacy: Annotated[bool, typer.Option(help="Speak the protocol of before 2026.")] = False,
+) -> None:
+    """Check that a server keeps every promise of the handoff extension; options come before the target."""
+    from handoff.check.command import handoff_check as check
+
+    status = check(
+        target,
+        json_output=as_json,
+        timeout=timeout,
+        token=token,
+        server=server,
+        hint=hint,
+        arguments=arguments,
+        legacy=legacy,
+    )
+    raise typer.Exit(status)
+
+
 @app.command()
 def load(
     server: Annotated[str, typer.Argument(help="The server whose store gets the data, such as billing.")],
@@ -95,6 +125,13 @@ def load(
     options = ["--store", store] if store else []
     command = [*default_command(server), *options, "load", str(file)]
     raise typer.Exit(subprocess.run(command, check=False, env=os.environ).returncode)
+
+
+app.command()(bundle)
+app.command()(doctor)
+app.command()(probe)
+app.command()(serve)
+app.add_typer(desktop, name="desktop")
 
 
 def _fail(message: str) -> None:

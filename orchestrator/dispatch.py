@@ -8,7 +8,6 @@ they come here, and what a process leaves unfinished the next one finds there.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -244,12 +243,7 @@ class Dispatcher:
         state = await self._journal.load(run_id)
         if state.seq == 1:
             await self._continue(state.started)
-        began = time.monotonic()
-        state = await self._runner.resume(run_id)
-        assert state.ended is not None
-        log.info(
-            "run_done", run_id=run_id, status=state.ended.status, seconds=round(time.monotonic() - began, 3)
-        )
+        await self._runner.resume(run_id)
 
     async def _continue(self, started: Started) -> None:
         """Give a run that has not begun what its session is about."""

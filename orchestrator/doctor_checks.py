@@ -75,12 +75,13 @@ async def examine(patient: Patient, *, timeout: float) -> list[Finding]:
         await _check_store(patient, timeout)
         tools, seconds = await _probe_then_initialize(patient, timeout)
         await _initialize(patient, timeout)
-        await _discover(patient, timeout)
+        newest = await _discover(patient, timeout)
     except Trouble as trouble:
         return list(trouble.findings)
+    eras = "both protocol eras" if newest == MODERN_ERA else f"hosts of protocol {newest}"
     told = (
-        f"starts as hosts start it ({patient.source} command), serves both protocol eras, "
-        f"{tools} tools, first answer after {seconds:.1f} s"
+        f"starts as hosts start it ({patient.source} command), serves {eras}, {tools} tools, "
+        f"first answer after {seconds:.1f} s"
     )
     return [Finding(patient.server, "all", True, told)]
 
@@ -149,8 +150,11 @@ async def _initialize(patient: Patient, timeout: float) -> None:
             await _listed(patient, host)
 
 
-async def _discover(patient: Patient, timeout: float) -> None:
-    """The hosts of today, by a client that reads every answer against its schema. Raises: Trouble."""
+async def _discover(patient: Patient, timeout: float) -> str | None:
+    """The hosts of today, by a client that reads every answer against its schema.
+
+    Returns the protocol they agreed on. Raises: Trouble.
+    """
     environment = {**host_environment(patient.environment), "PATH": ""}
     with _silence() as silence:
         target = ChildTarget(patient.server, patient.command, environment, silence)
@@ -160,6 +164,7 @@ async def _discover(patient: Patient, timeout: float) -> None:
         told = f"a host of protocol {MODERN_ERA} is not served: {shown(str(result.error['message']))}"
         cure = str(result.error.get("suggestion") or patient.by_hand)
         raise Trouble(problem(patient.server, check, told, cure))
+    return result.protocol
 
 
 def _silence() -> TextIO:
@@ -215,7 +220,7 @@ def _started(patient: Patient, check: str) -> Iterator[None]:
         told = f"{error}: {words}" if words else str(error)
         raise Trouble(problem(patient.server, "start", told, cure)) from error
     except TimeoutError as error:
-        told = "it hangs: its check of the store does not end"
+        told = "its check of the store does not end" if check == "store" else "it takes no input"
         raise Trouble(problem(patient.server, check, told, patient.by_hand)) from error
     except OSError as error:
         told = f"cannot start {shown(patient.command[0])} ({error.strerror or type(error).__name__})"

@@ -19,7 +19,7 @@ from servers._wire import stdout_set_aside
 if TYPE_CHECKING:
     from servers._desktop_entry import Change
 
-RESTART = "Quit Claude completely and start it again: it reads this file only at its start."
+RESTART = "quit Claude completely and start it again: it reads this file only at its start"
 DEMO_VARIABLE = "SWITCHBOARD_DEMO"
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
@@ -137,8 +137,8 @@ def _apply(change: Change, *, dry_run: bool, force: bool) -> None:
     from servers._desktop_config import replace_config
 
     backup = replace_config(change.path, change.before, change.after, force=force)
-    typer.echo(f"{change.done} (before: {backup.name})" if backup else change.done)
-    typer.echo(RESTART)
+    kept = f" (backup: {backup.name})" if backup else ""
+    typer.echo(f"{change.done}{kept}; {RESTART}")
 
 
 def _difference(change: Change) -> str:

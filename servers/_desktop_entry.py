@@ -65,7 +65,8 @@ def installing(definition: ServerDefinition, environment: Mapping[str, str], pat
     except JsonTextError as error:
         raise _unreadable(path, str(error)) from error
     done = f"added {name} to {path}" if present is None else f"updated {name} in {path}"
-    return Change(path, before, after, done, f"{name} is in {path} already")
+    left_out = _left_out(definition, environment)
+    return Change(path, before, after, done + left_out, f"{name} is in {path} already{left_out}")
 
 
 def uninstalling(definition: ServerDefinition, path: Path) -> Change:
@@ -105,11 +106,22 @@ def _merged(present: JsonObject, definition: ServerDefinition, environment: Mapp
 
 def _variables(definition: ServerDefinition, environment: Mapping[str, str]) -> dict[str, str]:
     """What is set here and has to be in the entry, because hosts pass on next to nothing."""
-    names = [setting.variable for setting in settings_of(definition)]
-    given = {name: environment[name] for name in names if environment.get(name)}
+    given = {}
+    for setting in settings_of(definition):
+        value = environment.get(setting.variable)
+        if value and not setting.sensitive:
+            given[setting.variable] = str(Path(value).absolute()) if setting.kind == "file" else value
     if STORE_VARIABLE in given:
         given[STORE_VARIABLE] = _absolute(given[STORE_VARIABLE])
     return given
+
+
+def _left_out(definition: ServerDefinition, environment: Mapping[str, str]) -> str:
+    """Secrets stay out of a file that other programs read and that is copied with every change."""
+    secret = [
+        each.variable for each in settings_of(definition) if each.sensitive and environment.get(each.variable)
+    ]
+    return f" ({', '.join(secret)} left out: it is secret)" if secret else ""
 
 
 def _absolute(url: str) -> str:

@@ -10,15 +10,13 @@ from pydantic import BaseModel
 
 from handoff.envelope import canonical_json
 from handoff.errors import JsonObject, TokenConflictError
+from handoff.retention import keep_seconds
 from handoff.store import Index, Put, Record, Replayed, Store, Token, Write
 from servers._access import Call
 from servers._results import NotFoundError, Page
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
-
-KEEP_SECONDS = 30 * 24 * 3600
-"""How long a write's token is kept: as long as is asked for where money moved, for all writes alike."""
 
 
 class ReplayedCall(Exception):
@@ -103,12 +101,13 @@ async def commit(store: Store, call: Call, writes: Sequence[Write], result: R) -
     """Commit a tool's effect together with its token, and return `result`.
 
     Raises: ReplayedCall when this very call was committed before; TokenConflictError when its token
-    stands for another call; StaleFenceError when the handoff's lease was lost; VersionConflictError.
+    stands for another call; TokenExpiredError when it was used too long ago; StaleFenceError when the
+    handoff's lease was lost; VersionConflictError.
     """
     token = None
     if call.token is not None:
         outcome = result.model_dump(mode="json")
-        token = Token(token_key(call), call.fingerprint, outcome, keep_seconds=KEEP_SECONDS)
+        token = Token(token_key(call), call.fingerprint, outcome, keep_seconds=keep_seconds())
     done = await store.commit(writes, token=token, fence=call.fence, actor=call.principal)
     if isinstance(done, Replayed):
         raise replay(call, done)

@@ -16,6 +16,7 @@ SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schem
 MOST_CHARACTERS = 100
 """Of a description."""
 
+_FORMATS = {"number": "number", "boolean": "boolean", "file": "filepath"}
 _NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _RELEASE = re.compile(r"https://(github|gitlab)\.com/[^\s?#]+")
 _REMOTE = re.compile(r"https?://[^\s]+")
@@ -94,7 +95,7 @@ def _variable(setting: Setting) -> JsonObject:
         "description": setting.description,
         "isRequired": False,
         "isSecret": setting.sensitive,
-        "format": setting.kind if setting.kind in ("number", "boolean") else "string",
+        "format": _FORMATS.get(setting.kind, "string"),
     }
     if setting.spelling != "{}":
         variable["placeholder"] = setting.spelling.format("/absolute/folder")

@@ -6,20 +6,24 @@ import base64
 import binascii
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 from handoff.errors import StructuredError
 from handoff.store import Hit, Store
-from servers._query import MAX_CHARS, all_of, any_of, read_query
+from servers._query import MAX_CHARS, Term, all_of, any_of, read_query
 from servers._vocabulary import PLAIN, Vocabulary
 
 __all__ = ["LOOK_AHEAD", "MAX_CHARS", "MAX_OFFSET", "SearchPage", "search"]
+
+Best = Callable[[str, int, int], Awaitable[list[Hit]]]
+"""Finds so many of the best hits of an expression, from an offset on."""
 
 MAX_OFFSET = 1_000
 """How deep a search can be paged; whoever reads on should ask better."""
 
 LOOK_AHEAD = 5
-"""`more` counts up to this many hits beyond the page and no further: each costs an excerpt."""
+"""`more` counts up to this many hits beyond the page and no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +54,49 @@ async def search(
     within: tuple[str, str] | None = None,
     vocabulary: Vocabulary = PLAIN,
     enough: int = 1,
+    excerpts: bool = True,
 ) -> SearchPage:
     """The records that match `query`, best first.
 
     Those that hold all its words, if there are at least `enough` of them. Otherwise those that hold any,
     and holding all only ranks higher: one word that an answer happens not to use must not hide it.
-    `within` restricts to the records listed under that index name and key.
+    `within` restricts to the records listed under that index name and key. Who never shows excerpts
+    goes without: they cost as much as the search.
 
     Raises: InvalidError naming `query` when it has no words; StructuredError `invalid_cursor`.
     """
     terms = read_query(query, vocabulary)
-    binding = _binding(collection, query, within)
+
+    async def best(match: str, most: int, offset: int) -> list[Hit]:
+        return await store.search(collection, match, limit=most, offset=offset, within=within, excerpts=False)
+
+    page = await _ranked(best, terms, limit, cursor, _binding(collection, query, within), enough)
+    return await _with_excerpts(store, collection, terms, page) if excerpts else page
+
+
+async def _ranked(
+    best: Best, terms: list[Term], limit: int, cursor: str | None, binding: str, enough: int
+) -> SearchPage:
     start = _read_cursor(cursor, binding) if cursor is not None else _Position(any_word=False)
     wanted = limit + LOOK_AHEAD
     some_hold_all = True
     if not start.any_word:
         most = max(wanted, enough) if cursor is None else wanted
-        hits = await store.search(collection, all_of(terms), limit=most, offset=start.offset, within=within)
+        hits = await best(all_of(terms), most, start.offset)
         if cursor is not None or len(hits) >= enough or len(terms) == 1:
             return _page(hits[:wanted], start, limit, binding)
         start, some_hold_all = _Position(any_word=True), bool(hits)
-    match = any_of(terms, prefer_all=some_hold_all)
-    hits = await store.search(collection, match, limit=wanted, offset=start.offset, within=within)
+    hits = await best(any_of(terms, prefer_all=some_hold_all), wanted, start.offset)
     return _page(hits, start, limit, binding)
+
+
+async def _with_excerpts(store: Store, collection: str, terms: list[Term], page: SearchPage) -> SearchPage:
+    """The page with a part of each body that holds as many of the words as possible, in any form."""
+    if not page.hits:
+        return page
+    any_form = " OR ".join(term.expression() for term in terms)
+    found = await store.excerpts(collection, any_form, [hit.id for hit in page.hits])
+    return replace(page, hits=tuple(replace(hit, excerpt=found.get(hit.id, "")) for hit in page.hits))
 
 
 def _page(hits: list[Hit], start: _Position, limit: int, binding: str) -> SearchPage:

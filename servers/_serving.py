@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from handoff.errors import StructuredError
 from handoff.store import Store
 from servers._definition import LoadReport, ServerDefinition
 from servers._opening import fill_with_demo, open_server_store
+
+if TYPE_CHECKING:
+    from servers._guard import GuardedServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +46,57 @@ async def serve(definition: ServerDefinition, settings: Settings, *, stdout: int
     Raises: StructuredError, always before anything is served.
     """
     log_to_stderr()
-    async with _opened(definition, settings.store) as store:
+    from handoff.retention import sweeping
+    from servers._handoffs import handoff_settings
+
+    async with _opened(definition, settings.store) as store, handoff_settings() as handoffs:
         if settings.demo:
             say(definition.name, await fill_with_demo(definition, store))
-        from servers._hosting import build_server
+        from servers._hosting import hosted
 
-        server = build_server(
+        host = hosted(
             definition,
             store,
             transport="http" if settings.http else "stdio",
             read_only=settings.read_only,
+            handoffs=handoffs,
         )
         try:
-            if settings.http:
-                from servers._http import serve_http
-
-                await serve_http(
-                    server,
-                    host=settings.host,
-                    port=settings.port,
-                    listening=lambda url: say(definition.name, f"listening on {url}"),
-                )
-            else:
-                from servers._stdio import serve_stdio
-
-                await serve_stdio(server, stdout=stdout)
+            async with sweeping(host.swept):
+                await _serve_on_transport(definition, host.server, settings, stdout)
         finally:
-            await server.close()
+            await host.server.close()
+
+
+async def _serve_on_transport(
+    definition: ServerDefinition, server: GuardedServer, settings: Settings, stdout: int
+) -> None:
+    if settings.http:
+        from servers._http import serve_http
+
+        await serve_http(
+            server,
+            host=settings.host,
+            port=settings.port,
+            listening=lambda url: say(definition.name, f"listening on {url}"),
+        )
+    else:
+        from servers._stdio import serve_stdio
+
+        await serve_stdio(server, stdout=stdout)
 
 
 async def check(definition: ServerDefinition, settings: Settings) -> tuple[list[str], bool]:
     """Open everything a server needs; returns one line per finding, and whether all is well."""
+    from servers._handoffs import handoff_settings
+
     try:
-        async with _opened(definition, settings.store) as store:
+        async with _opened(definition, settings.store) as store, handoff_settings() as handoffs:
             from servers._hosting import build_server
 
             findings = await store.check() if isinstance(store, Inspectable) else []
-            server = build_server(definition, store, read_only=settings.read_only)
+            findings += handoffs.findings()
+            server = build_server(definition, store, read_only=settings.read_only, handoffs=handoffs)
             try:
                 tools = await server.list_tools()
             finally:

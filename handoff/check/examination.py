@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from handoff.check.connection import Connection, NoAnswerError, Reply
+from handoff.check.connection import Connection, Reply
 from handoff.check.target import Target
 from handoff.check.tool_choice import Hint
 from handoff.check.verdicts import BrokenError, UnseenError
-from handoff.envelope import MAX_BYTES, canonical_json
+from handoff.envelope import MAX_BYTES, canonical_json, parse_envelope
 from handoff.errors import EnvelopeError, JsonObject
 from handoff.meta import SESSION_META
+from handoff.signing import sign
+from handoff.signing_keys import KeySource
 
 SOURCE = "handoff-check"
 """Who the kit says it is."""
@@ -65,6 +67,8 @@ class Examination:
     """The name envelopes for this server carry."""
     clock_offset: timedelta = timedelta(0)
     """How far the server's clock is ahead of ours."""
+    keys: KeySource | None = None
+    """With these the kit signs its envelopes."""
     hint: Hint | None = None
     """A tool call that completes; most handoffs ask for it. None when none was found or given."""
     reader: Hint | None = None
@@ -123,27 +127,29 @@ class Examination:
     async def deliver(self, envelope: Any) -> Reply:
         """Call `receive_handoff`, once."""
         session = envelope.get("session_id") if isinstance(envelope, dict) else None
-        return await self.call("receive_handoff", {"envelope": envelope}, session=session)
+        return await self.call("receive_handoff", {"envelope": self._signed(envelope)}, session=session)
 
     async def receipt(self, envelope: Any, *, of: str = "a valid envelope") -> JsonObject:
         """The receipt for one delivery. Raises: BrokenError when it was refused."""
         return receipt_in(await self.deliver(envelope), of)
 
-    async def settled(self, envelope: JsonObject, *, seconds: float | None = None) -> JsonObject:
+    async def settled(
+        self, envelope: JsonObject, *, answered: Reply | None = None, seconds: float | None = None
+    ) -> JsonObject:
         """The receipt that is the last word, asking again as long as the server says so.
 
-        Raises: BrokenError when there is none within `seconds`.
+        `answered` is what a first delivery was answered. Raises: BrokenError when there is no last word
+        within `seconds`.
         """
         seconds = self.patience.finish if seconds is None else seconds
         deadline = time.monotonic() + seconds
-        while True:
-            reply = await self.deliver(envelope)
-            again_after = _again_after(reply)
-            if again_after is None:
-                return receipt_in(reply, "a valid envelope")
+        reply = answered or await self.deliver(envelope)
+        while (again_after := _again_after(reply)) is not None:
             if time.monotonic() + again_after > deadline:
                 raise BrokenError(f"after {seconds:g} s it still answers {_standing(reply)}")
             await asyncio.sleep(again_after)
+            reply = await self.deliver(envelope)
+        return receipt_in(reply, "a valid envelope")
 
     async def refused(
         self, envelope: Any, what: str, *, fields: tuple[str, ...] = (), secret: str = ""
@@ -187,6 +193,15 @@ class Examination:
             self._seen[observe] = await observe(self)
         return cast("Seen", self._seen[observe])
 
+    def _signed(self, envelope: Any) -> Any:
+        """The envelope with a signature, if we have a key and it has none yet and can have one."""
+        if self.keys is None or not isinstance(envelope, dict) or envelope.get("signature"):
+            return envelope
+        try:
+            return {**envelope, "signature": sign(parse_envelope(envelope), self.keys).signature}
+        except EnvelopeError:
+            return envelope
+
     async def reconnect(self) -> None:
         """Close what is left of the connection and open another. Raises: UncheckableError."""
         await self.connection.close()
@@ -205,6 +220,16 @@ class Examination:
     def need_process(self) -> None:
         if not self.target.restartable:
             raise UnseenError("only a server that is given as a command can be killed and started again")
+
+
+async def all_of(work: Iterable[Coroutine[Any, Any, Seen]]) -> list[Seen]:
+    """What all of it came to. When one piece fails, the others are stopped."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def receipt_in(reply: Reply, of: str) -> JsonObject:
@@ -256,14 +281,3 @@ def _standing(reply: Reply) -> str:
 def _status(reply: Reply) -> str:
     status = reply.data.get("status") if isinstance(reply.data, dict) else None
     return status if isinstance(status, str) else "none"
-
-
-__all__ = [
-    "Examination",
-    "NoAnswerError",
-    "Patience",
-    "Refusal",
-    "canonical",
-    "check_replay",
-    "receipt_in",
-]

@@ -63,8 +63,10 @@ def _made_up(schema: JsonObject) -> Any:
     if kind == "string":
         return _text(schema)
     if kind in ("integer", "number"):
-        least = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+        least = schema.get("minimum") or schema.get("exclusiveMinimum") or 0
         return max(int(least) + 1, 1)
+    if schema.get("minItems") or schema.get("required"):
+        return None
     return {"boolean": False, "array": [], "object": {}}.get(str(kind))
 
 

@@ -1,7 +1,8 @@
 -- One commit. Everything is looked at before anything is written, because a script is not undone when it
 -- fails halfway; from the first write on, nothing here can be refused.
 --
--- KEYS  meta, records, places, index, texts, changed, entries, heads, ages, tokens, leases, then the logs
+-- KEYS  meta, records, places, index, texts, changed, entries, heads, ages, tokens, token ends, leases,
+--       lease ends, then the logs
 -- ARGV  store id, time ('' for the server's own), actor,
 --       token key, fingerprint, result ('' for no token), seconds to keep it,
 --       fence name, fence number ('' for no fence), then the writes:
@@ -9,12 +10,12 @@
 --         C collection id expected                           A stream key seq data        T stream key through
 --       `collection` and `stream` are measured (`5:abcde`); '' stands for what was left out.
 --
--- Answers C<versions>;<seqs> committed, R<token> replayed, V<write> <actual> lost a compare-and-swap,
---         F stale fence, W the store is not the one that was opened.
+-- Answers C<versions>;<seqs> committed, R<token> replayed, E token expired, F stale fence,
+--         V<write> <actual> lost a compare-and-swap, W the store is not the one that was opened.
 
 local META, RECORDS, PLACES, INDEX, TEXTS, CHANGED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local ENTRIES, HEADS, AGES, TOKENS, LEASES = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local LOGS = 11
+local ENTRIES, HEADS, AGES, TOKENS, TOKEN_ENDS, LEASES = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local LOGS = 13
 local call = redis.call
 
 if call('HGET', META, 'store_id') ~= ARGV[1] then return 'W' end
@@ -29,7 +30,10 @@ local has_token = result ~= ''
 
 if has_token then
   local known = call('HGET', TOKENS, token)
-  if known then return 'R' .. known end
+  if known then
+    local expires = tonumber(string.match(known, '^%S+ (%S+) '))
+    return expires and expires > tonumber(now) and 'R' .. known or 'E'
+  end
 end
 if ARGV[9] ~= '' then
   local lease = call('HGET', LEASES, ARGV[8])
@@ -245,6 +249,7 @@ end
 
 if has_token then
   local expires = string.format('%.6f', tonumber(now) + tonumber(keep))
+  call('ZADD', TOKEN_ENDS, expires, token)
   call('HSET', TOKENS, token, now .. ' ' .. expires .. ' ' .. #fingerprint .. ':' .. fingerprint .. result)
 end
 return 'C' .. table.concat(versions, ',') .. ';' .. table.concat(seqs, ',')

@@ -8,6 +8,7 @@ from handoff.errors import StaleFenceError, StructuredError, VersionConflictErro
 from handoff.redis.commands import LARGEST, Command, Part, run_script, script, whole
 from handoff.redis.keys import encoded, measured, packed_places, unmeasured
 from handoff.redis.namespace import GONE, Namespace, gone_error
+from handoff.retention import TokenExpiredError
 from handoff.sqlite_json import decode, encode
 from handoff.store import Append, Check, Committed, Delete, Fence, Put, Replayed, Token, Trim, Write
 
@@ -33,13 +34,13 @@ def commit_command(
 
 
 def outcome(reply: bytes, writes: Sequence[Write]) -> Committed | Replayed:
-    """Raises: StaleFenceError, VersionConflictError; StoreMismatchError when the database was emptied."""
+    """Raises: what `Store.commit` raises; StoreMismatchError when the database was emptied."""
     kind, rest = reply[:1], reply[1:]
     if kind == b"C":
         versions, _, seqs = rest.partition(b";")
         return Committed(_numbers(versions), _numbers(seqs))
-    if kind == b"R":
-        return replayed(rest)
+    if kind in (b"R", b"E"):
+        return replayed(reply)
     if kind == b"F":
         raise StaleFenceError(
             "the lease was taken over by another worker; this write came too late",
@@ -51,9 +52,11 @@ def outcome(reply: bytes, writes: Sequence[Write]) -> Committed | Replayed:
     raise _conflict(writes[int(place)], int(actual))
 
 
-def replayed(stored: bytes) -> Replayed:
-    """A token's stored row: when it was made and expires, its fingerprint, its result."""
-    _, _, row = stored.split(b" ", 2)
+def replayed(reply: bytes) -> Replayed:
+    """What a script answers of a known token. Raises: TokenExpiredError."""
+    if reply == b"E":
+        raise TokenExpiredError
+    _, _, row = reply.split(b" ", 2)
     fingerprint, result = unmeasured(row)
     return Replayed(fingerprint.decode(), decode(result.decode()))
 

@@ -42,9 +42,13 @@ class Keys:
     ages: bytes
     """Sorted set of all streams, each `stream time key`."""
     tokens: bytes
-    """Hash by token: `created expires fingerprint result`."""
+    """Hash by token: `created expires fingerprint result`, empty once it expired and was swept."""
+    token_ends: bytes
+    """Sorted set of the tokens that still have a result, by the time at which it expires."""
     leases: bytes
     """Hash by name: `number expires owner` while held, `number` once given up."""
+    lease_ends: bytes
+    """Sorted set of the leases, by the time at which they end; zero once given up."""
     logs: bytes
     """What the keys of the logs begin with; each is a Redis stream whose ids are positions."""
 
@@ -61,7 +65,8 @@ class Keys:
         """All keys but the logs, in the order that the commit script expects."""
         return (
             *(self.meta, self.records, self.places, self.index, self.texts, self.changed),
-            *(self.entries, self.heads, self.ages, self.tokens, self.leases),
+            *(self.entries, self.heads, self.ages),
+            *(self.tokens, self.token_ends, self.leases, self.lease_ends),
         )
 
     def log(self, collection: str) -> bytes:

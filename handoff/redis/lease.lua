@@ -1,5 +1,5 @@
 -- Leases by the server's clock. A value is 'number expires owner' while held, 'number' once given up.
--- KEYS  meta, leases      ARGV  store id, time ('' for the server's own), verb, name, owner, number, seconds
+-- KEYS  meta, leases, lease ends      ARGV  store id, time ('' for the server's own), verb, name, owner, number, seconds
 -- Answers 'number expires', '' where the lease is another's, or 'W' where the store is not the one opened.
 
 local verb, name, owner, number = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -9,7 +9,7 @@ if redis.call('HGET', KEYS[1], 'store_id') ~= ARGV[1] then return 'W' end
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
-  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+  now = time[1] + time[2] / 1000000
 end
 
 local value = redis.call('HGET', KEYS[2], name)
@@ -22,15 +22,19 @@ end
 if verb == 'acquire' then
   if holder ~= owner then
     if holder and tonumber(expires) > now then return '' end
-    held = string.format('%.0f', (tonumber(held) or 0) + 1)
+    -- Numbers go on above those of the leases forgotten: one of them may have been of this name.
+    held = held or redis.call('HGET', KEYS[1], 'lease_floor') or 0
+    held = string.format('%.0f', tonumber(held) + 1)
   end
 elseif held ~= number or holder ~= owner then
   return ''
 elseif verb == 'release' then
   redis.call('HSET', KEYS[2], name, held)
+  redis.call('ZADD', KEYS[3], 0, name)
   return ''
 end
 
 local until_then = string.format('%.6f', now + tonumber(ARGV[7]))
 redis.call('HSET', KEYS[2], name, held .. ' ' .. until_then .. ' ' .. owner)
+redis.call('ZADD', KEYS[3], until_then, name)
 return held .. ' ' .. until_then

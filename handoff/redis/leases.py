@@ -31,6 +31,6 @@ def granted(reply: bytes, name: str, owner: str) -> Lease | None:
 
 
 def _command(namespace: Namespace, verb: str, name: str, owner: str, number: Part, seconds: float) -> Command:
-    keys = (namespace.keys.meta, namespace.keys.leases)
+    keys = (namespace.keys.meta, namespace.keys.leases, namespace.keys.lease_ends)
     holder = (encoded(name), encoded(owner), number)
     return run_script(script("lease"), keys, (*namespace.seal, verb, *holder, b"%.6f" % seconds), writes=True)

@@ -24,9 +24,14 @@ class Namespace:
     """For tests. None stands for the server's clock, the only one that all processes share."""
 
     @property
+    def time(self) -> bytes:
+        """The time a script goes by; empty for the server's own."""
+        return b"%.6f" % self.clock() if self.clock else b""
+
+    @property
     def seal(self) -> tuple[bytes, bytes]:
-        """What a script that writes is told first: the store's id, and the time if not the server's."""
-        return self.store_id, b"%.6f" % self.clock() if self.clock else b""
+        """What a script that writes is told first."""
+        return self.store_id, self.time
 
 
 def gone_error() -> StoreMismatchError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from redis.asyncio import BlockingConnectionPool
 
 from handoff.errors import StoreError, StoreUnavailableError
-from handoff.redis import findings, leases, reads
+from handoff.redis import findings, leases, reads, retention
 from handoff.redis.commands import Command, command
 from handoff.redis.commit import commit_command, outcome, replayed
 from handoff.redis.connection import Link, Reply, connection_pool
@@ -19,6 +19,7 @@ from handoff.redis.faults import closed_error
 from handoff.redis.keys import Keys, encoded, measured
 from handoff.redis.namespace import Namespace, gone_error
 from handoff.redis.ownership import claim
+from handoff.retention import SWEEP_LIMIT
 from handoff.store import (
     Committed,
     Entry,
@@ -144,8 +145,8 @@ class RedisStore:
         return await projection.search(collection, match, limit, offset, within)
 
     async def token(self, key: str) -> Replayed | None:
-        stored = await self._run(command("HGET", self._keys.tokens, encoded(key)))
-        return replayed(stored) if stored else None
+        known = await self._run(retention.token_command(self._namespace, key))
+        return replayed(known) if known else None
 
     async def entries(self, stream: str, key: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         return await reads.entries(self._link, self._keys, stream, key, after, limit)
@@ -169,6 +170,9 @@ class RedisStore:
 
     async def release(self, lease: Lease) -> None:
         leases.granted(await self._run(leases.release(self._namespace, lease)), lease.name, lease.owner)
+
+    async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
+        return retention.swept_count(await self._run(retention.sweep_command(self._namespace, limit)))
 
     async def ping(self) -> None:
         """Raises: StoreUnavailableError unless the server answers and keeps what it acknowledges;

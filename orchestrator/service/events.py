@@ -32,7 +32,7 @@ async def event_response(
 
     Raises: RequestError when as many streams are open as may.
     """
-    if front.watch.watched >= front.settings.max_streams:
+    if front.streams >= front.settings.max_streams:
         raise RequestError(
             503, "too_many_streams", "as many streams are open as may be", retry_after_seconds=2
         )

@@ -50,6 +50,8 @@ class Front:
         self.dispatcher = dispatcher
         self.watch = watch
         self.settings = settings
+        self.streams = 0
+        """How many follow the steps of a run now."""
         self._sessions = sessions
 
     async def accept(self, caller: Caller, body: RunRequest, key: str | None) -> Accepted:
@@ -107,7 +109,9 @@ class Front:
         }
         conditions = {name: value for name, value in wanted.items() if value is not None}
         # The list of the first condition is the shortest; the others are checked on the way through it.
-        index, key = next(((name.removesuffix("_id"), value) for name, value in conditions.items()), ("all", ""))
+        index, key = next(
+            ((name.removesuffix("_id"), value) for name, value in conditions.items()), ("all", "")
+        )
         found: list[JsonObject] = []
         cursor = query.cursor
         for _ in range(_MOST_PAGES):
@@ -159,19 +163,21 @@ class Front:
 
         Read from the store as fast as they are taken, so that nothing piles up for a slow reader.
         """
-        with self.watch.steps(run_id) as stepped:
-            while True:
-                stepped.clear()
-                entries = await self.desk.journal.entries(run_id, after=after, limit=_STEPS_AT_ONCE)
-                for entry in entries:
-                    after = entry.seq
-                    yield entry
-                    if entry.data["kind"] == "ended":
-                        return
-                if self.watch.closed:
-                    return
-                if not entries and not await within(stepped, self.patience(run_id)):
-                    yield None
+        self.streams += 1
+        try:
+            with self.watch.steps(run_id) as stepped:
+                while not self.watch.closed:
+                    stepped.clear()
+                    entries = await self.desk.journal.entries(run_id, after=after, limit=_STEPS_AT_ONCE)
+                    for entry in entries:
+                        after = entry.seq
+                        yield entry
+                        if entry.data["kind"] == "ended":
+                            return
+                    if not entries and not await within(stepped, self.patience(run_id)):
+                        yield None
+        finally:
+            self.streams -= 1
 
     def patience(self, run_id: str) -> float:
         """How long to wait for a sign of the run before the store is asked."""

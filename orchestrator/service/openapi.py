@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -64,10 +64,21 @@ class Operation:
 
 
 def routes(operations: Sequence[Operation]) -> list[Route]:
+    """One route per path, so that a refused method is told all that the path takes."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for each in operations:
+        by_path.setdefault(each.path, {})[each.method] = each.endpoint
     return [
-        Route(each.path, each.endpoint, methods=[each.method], name=each.name, include_in_schema=False)
-        for each in operations
+        Route(path, _by_method(endpoints), methods=list(endpoints)) for path, endpoints in by_path.items()
     ]
+
+
+def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await endpoints[method](request)
+
+    return endpoint
 
 
 def document(operations: Sequence[Operation], *, version: str) -> JsonObject:
@@ -172,11 +183,11 @@ def _schemas(operations: Sequence[Operation]) -> JsonObject:
         if model is not None
     }
     ordered = sorted(got | {Problem}, key=lambda model: model.__name__)
-    wanted = [
+    wanted: list[tuple[Model, JsonSchemaMode]] = [
         *((model, "validation") for model in sorted(sent, key=lambda model: model.__name__)),
         *((model, "serialization") for model in ordered),
     ]
-    _, definitions = models_json_schema(wanted, ref_template=_REF)  # type: ignore[arg-type]
+    _, definitions = models_json_schema(wanted, ref_template=_REF)
     found: JsonObject = definitions["$defs"]
     return found
 

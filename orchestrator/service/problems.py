@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 import structlog
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -88,7 +89,7 @@ class RequestError(StructuredError):
 def invalid_request(error: ValidationError, *, where: str = "body") -> RequestError:
     """What is wrong with a request's fields, without their values."""
     found = [
-        FieldProblem(field=".".join(str(part) for part in each["loc"]) or where, message=_reason(each["msg"]))
+        FieldProblem(field=".".join(str(part) for part in each["loc"]) or where, message=_reason(each))
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     first = found[0]
@@ -147,7 +148,10 @@ async def on_crash(request: Request, error: Exception) -> Response:
     log.error("request_crashed", path=request.scope.get("path"), error=type(error).__name__)
     return problem_response(
         RequestError(
-            500, "internal_error", "something went wrong on our side", suggestion="look into the service's log"
+            500,
+            "internal_error",
+            "something went wrong on our side",
+            suggestion="look into the service's log",
         )
     )
 
@@ -175,6 +179,7 @@ def _response(problem: Problem, headers: Mapping[str, str]) -> Response:
     )
 
 
-def _reason(message: str) -> str:
-    """Pydantic's text, without its prefix for our own."""
-    return message.removeprefix("Value error, ")
+def _reason(error: ErrorDetails) -> str:
+    """Pydantic's text, without its prefix for our own, and without what a parser found in the value."""
+    message = error["msg"].removeprefix("Value error, ")
+    return message.partition(", ")[0] if error["type"].endswith("_parsing") else message

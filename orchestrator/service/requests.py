@@ -27,14 +27,15 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _exact(metadata: Metadata) -> Metadata:
+    for value in metadata.values():
+        if isinstance(value, int | float) and not abs(value) <= _EXACT:
+            raise ValueError(f"numbers lie between -{_EXACT:,} and {_EXACT:,}")
+    return metadata
+
+
 Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-Scalar = (
-    Annotated[str, StringConstraints(max_length=512)]
-    | bool
-    | Annotated[int, Field(ge=-_EXACT, le=_EXACT)]
-    | Annotated[float, Field(allow_inf_nan=False)]
-    | None
-)
+Metadata = dict[Label, Annotated[str, StringConstraints(max_length=512)] | bool | int | float | None]
 SessionId = Annotated[uuid.UUID, Field(description="UUID of the conversation to go on with.")]
 
 
@@ -55,14 +56,15 @@ class RunRequest(BaseModel):
     customer_id: Annotated[
         CustomerId | None,
         Field(
-            description="Whose request it is; the agents then see only this customer's records. Only for staff "
-            "tokens: with a token of one customer it is that customer."
+            description="Whose request it is; the agents then see only this customer's records. For staff "
+            "tokens only: with a token of one customer it is that customer."
         ),
     ] = None
     session_id: SessionId | None = None
     metadata: Annotated[
-        dict[Label, Scalar],
+        Metadata,
         Field(max_length=_MOST_METADATA, description="Your own notes; they come back with the run."),
+        AfterValidator(_exact),
     ] = {}
 
 
@@ -87,7 +89,9 @@ class WaitQuery(BaseModel):
 
     wait: Annotated[
         float,
-        Field(ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False, description="Seconds to wait for the run's end."),
+        Field(
+            ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False, description="Seconds to wait for the run's end."
+        ),
     ] = 0.0
 
 

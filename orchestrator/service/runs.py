@@ -154,9 +154,7 @@ OPERATIONS = (
         query=WaitQuery,
         headers=(_KEY, _LAST),
     ),
-    Operation(
-        "GET", "/v1/runs", list_runs, {200: Answer("Runs", RunPage)}, (400, 403, 422), query=RunQuery
-    ),
+    Operation("GET", "/v1/runs", list_runs, {200: Answer("Runs", RunPage)}, (400, 403, 422), query=RunQuery),
     Operation(
         "GET", "/v1/runs/{run_id}", get_run, {200: Answer("The run", RunView)}, (404, 422), query=WaitQuery
     ),

@@ -132,7 +132,9 @@ def summary_of(head: JsonObject) -> RunSummary:
     )
 
 
-def view_of(state: RunState, children: list[RunState], head: JsonObject, *, model: str, now: float) -> RunView:
+def view_of(
+    state: RunState, children: list[RunState], head: JsonObject, *, model: str, now: float
+) -> RunView:
     """A run with all that came of it so far."""
     started = state.started
     ended = state.ended

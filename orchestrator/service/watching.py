@@ -21,11 +21,6 @@ class Watch:
         """Whether the service is shutting down, and waiting should end."""
         return self._closed
 
-    @property
-    def watched(self) -> int:
-        """How many wait now."""
-        return sum(len(events) for events in self._waiting.values())
-
     def on_step(self, run_id: str, step: Step) -> None:
         """Wake those who wait for this run."""
         for event in self._waiting.get(run_id, ()):

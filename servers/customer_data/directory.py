@@ -76,7 +76,9 @@ class Directory:
         if not words:
             return Page(items=[])
         within = ("customer", call.customer_id) if call.customer_id is not None else None
-        found = await search(self._store, CUSTOMERS, words, limit=limit, cursor=cursor, within=within)
+        found = await search(
+            self._store, CUSTOMERS, words, limit=limit, cursor=cursor, within=within, excerpts=False
+        )
         customers = await self._records.get_many([hit.id for hit in found.hits])
         return Page(
             items=[summary(customer) for customer in customers],

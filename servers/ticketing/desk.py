@@ -83,6 +83,7 @@ class Desk:
             cursor=cursor,
             within=None if within[0] == "all" else within,
             vocabulary=SUPPORT,
+            excerpts=False,
         )
         tickets = await self._records.get_many([hit.id for hit in found.hits])
         return Page(

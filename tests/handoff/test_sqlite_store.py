@@ -243,7 +243,7 @@ async def test_a_check_names_the_settings_and_what_is_wrong(path: Path) -> None:
         await store.ping()
         lines = await store.check()
         assert lines[0].startswith("SQLite 3.")
-        assert lines[1:] == ["schema version 2", "journal mode wal", "synchronous full", "integrity ok"]
+        assert lines[1:] == ["schema version 3", "journal mode wal", "synchronous full", "integrity ok"]
         path.chmod(0o644)
         assert "permissions" in (await store.check())[-1]
 
@@ -352,18 +352,18 @@ async def test_a_schema_step_is_applied_whole_or_not_at_all(
 ) -> None:
     async with await opened(path) as store:
         await store.commit([Put("things", "a", {})])
-    broken = sqlite_schema.Step(3, "third", ("CREATE TABLE third(a)", "CREATE TABLE third(a)"))
+    broken = sqlite_schema.Step(4, "fourth", ("CREATE TABLE fourth(a)", "CREATE TABLE fourth(a)"))
     monkeypatch.setattr(sqlite_schema, "STEPS", (*sqlite_schema.STEPS, broken))
     with pytest.raises(StoreUnavailableError):
         await opened(path)
-    mended = sqlite_schema.Step(3, "third", ("CREATE TABLE third(a)",))
+    mended = sqlite_schema.Step(4, "fourth", ("CREATE TABLE fourth(a)",))
     monkeypatch.setattr(sqlite_schema, "STEPS", (*sqlite_schema.STEPS[:-1], mended))
-    monkeypatch.setattr(sqlite_schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(sqlite_schema, "SCHEMA_VERSION", 4)
     for _ in range(2):
         async with await opened(path) as store:
             assert await store.get("things", "a") == Record("a", 1, {})
     rows = change(path, "SELECT number, name FROM migrations ORDER BY number")
-    assert rows == [(1, "first tables"), (2, "find what is over"), (3, "third")]
+    assert rows == [(1, "first tables"), (2, "find what is over"), (3, "texts by collection"), (4, "fourth")]
 
 
 def change(path: Path, sql: str) -> list[tuple[object, ...]]:

@@ -62,7 +62,11 @@ def surroundings() -> dict[str, Any]:
         terminal = True
     except OSError:
         terminal = False
-    return {"environment": dict(os.environ), "directory": str(Path.cwd()), "terminal": terminal}
+    return {
+        "environment": dict(os.environ),
+        "directory": str(Path.cwd()),
+        "terminal": terminal or os.getsid(0) != os.getpid(),
+    }
 
 
 def begin() -> None:

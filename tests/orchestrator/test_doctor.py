@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from handoff.sqlite_store import SqliteStore
 from orchestrator import doctor_host
 from orchestrator.cli import app
 from orchestrator.desktop import installed_servers
@@ -142,7 +144,7 @@ def test_a_healthy_server_of_the_older_era_passes_too(planted: Doctor) -> None:
     status, lines = planted("none")
 
     assert status == 0
-    assert lines[0].startswith("ok: planted: starts as hosts start it (team file command)")
+    assert "starts as hosts start it (team file command), serves hosts of protocol 2025-11-25" in lines[0]
 
 
 def test_a_missing_interpreter_is_found_in_claudes_entry(doctor: Doctor, home: Path) -> None:
@@ -186,22 +188,20 @@ def test_an_unwritable_data_folder_is_found(doctor: Doctor, home: Path) -> None:
 
     one_problem(
         doctor("billing"),
-        "billing: the store's file cannot be opened or created",
+        f"{home}/data/billing.db: the store's file cannot be opened or created",
         "name a file in a directory that this user may write to",
     )
 
 
 def test_a_database_of_a_newer_program_is_found(doctor: Doctor, home: Path) -> None:
-    assert doctor("billing")[0] == 0
-    (database,) = home.rglob("billing.db")
+    database = data_of_billing(home)
     change(database, "UPDATE meta SET value = '99' WHERE name = 'schema_version'")
 
     one_problem(doctor("billing"), "schema version 99", "run the newer version of the program")
 
 
 def test_a_database_of_another_server_is_found(doctor: Doctor, home: Path) -> None:
-    assert doctor("billing")[0] == 0
-    (database,) = home.rglob("billing.db")
+    database = data_of_billing(home)
     change(database, "UPDATE meta SET value = 'ticketing' WHERE name = 'owner'")
 
     one_problem(doctor("billing"), "the store of 'ticketing'", "give every server a file of its own")
@@ -216,8 +216,7 @@ def test_a_file_that_is_no_database_any_more_is_found(doctor: Doctor, home: Path
 
 
 def test_every_problem_of_a_store_gets_a_line(doctor: Doctor, home: Path) -> None:
-    assert doctor("billing")[0] == 0
-    (database,) = home.rglob("billing.db")
+    database = data_of_billing(home)
     database.chmod(0o644)
 
     one_problem(doctor("billing"), "other users can read the file", "set its mode to 600")
@@ -360,6 +359,18 @@ def test_what_servers_write_cannot_redraw_a_terminal() -> None:
         "use another",
     )
     assert told_and_cure("ImportError: a; b", "run it by hand") == ("ImportError: a; b", "run it by hand")
+
+
+def data_of_billing(home: Path) -> Path:
+    """Billing's database where it keeps it when nothing names a place."""
+    path = home / ".local" / "share" / "switchboard" / "billing.db"
+
+    async def create() -> None:
+        async with await SqliteStore.open(path, owner="billing"):
+            pass
+
+    asyncio.run(create())
+    return path
 
 
 def change(database: Path, statement: str) -> None:

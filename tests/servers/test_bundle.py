@@ -228,6 +228,16 @@ def test_every_setting_that_is_asked_for_reaches_the_server(bundles: dict[str, B
     assert len(variables) == len(found["user_config"])
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_secret_is_asked_for_as_one_and_nothing_has_to_be_given(
+    bundles: dict[str, Bundle], folder: str
+) -> None:
+    asked = manifest(bundles[folder])["user_config"]
+
+    assert [name for name in asked if asked[name]["sensitive"]] == ["handoff_keys"]
+    assert not any(each["required"] for each in asked.values())
+
+
 def test_the_refund_limit_is_billings_own_setting(bundles: dict[str, Bundle]) -> None:
     having = [
         folder for folder in FOLDERS if "refund_limit_minor" in manifest(bundles[folder])["user_config"]

@@ -95,8 +95,8 @@ def test_installing_says_where_it_wrote_and_that_claude_must_be_restarted(run: R
     status, out, err = run("desktop", "install")
 
     assert (status, err) == (0, "")
-    assert str(config) in out
-    assert "Quit Claude completely and start it again" in out
+    assert len(out.splitlines()) == 1
+    assert f"added switchboard-billing to {config}; quit Claude completely and start it again" in out
 
 
 def test_all_that_others_wrote_stays_to_the_letter(run: Run, config: Path) -> None:
@@ -350,6 +350,21 @@ def test_a_servers_own_settings_and_the_demo_go_along_if_they_are_set(
         "SWITCHBOARD_REFUND_LIMIT_MINOR": "500",
     }
     assert "env" not in found["switchboard-ticketing"]
+
+
+def test_a_secret_stays_out_of_the_file_and_the_file_that_holds_it_goes_along(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SWITCHBOARD_HANDOFF_KEYS", "planted secret")
+    monkeypatch.setenv("SWITCHBOARD_HANDOFF_KEYS_FILE", "keys.json")
+    _, out, _ = run("desktop", "install")
+
+    assert "SWITCHBOARD_HANDOFF_KEYS left out: it is secret" in out
+    assert "planted secret" not in out + config.read_text("utf-8")
+    assert servers(config)["switchboard-billing"]["env"] == {
+        "SWITCHBOARD_HANDOFF_KEYS_FILE": str(tmp_path / "keys.json")
+    }
 
 
 def test_a_linked_file_stays_a_link(run: Run, config: Path, tmp_path: Path) -> None:

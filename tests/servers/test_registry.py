@@ -110,7 +110,9 @@ def test_every_servers_entry_keeps_the_registrys_rules(folder: str) -> None:
     assert violations(registry_entry(served, "io.github.someone")) == []
     assert entry["name"] == f"io.github.someone/switchboard-{served.name}"
     (package,) = entry["packages"]
-    assert {"SWITCHBOARD_STORE"} <= {each["name"] for each in package["environmentVariables"]}
+    variables = {each["name"]: each for each in package["environmentVariables"]}
+    assert "SWITCHBOARD_STORE" in variables
+    assert [name for name in variables if variables[name]["isSecret"]] == ["SWITCHBOARD_HANDOFF_KEYS"]
 
 
 def test_a_credential_is_marked_as_a_secret() -> None:

@@ -37,6 +37,8 @@ class PostalAddress:
     city: str
     postcode: str | None
     country: str | None
+    postcode_first: bool = False
+    """Whether the postcode is written before the city, as it is not done everywhere."""
 
     def to_json(self) -> dict[str, str]:
         parts = {"line1": self.line1, "city": self.city, "postcode": self.postcode, "country": self.country}
@@ -82,7 +84,8 @@ def _around_postcode(
     part, postcode = parts[index], match.group().strip()
     before, after = part[: match.start()].strip(" ,"), part[match.end() :].strip(" ,")
     if index == 0:
-        return _checked(before, after or (parts[1] if len(parts) > 1 else ""), postcode, country)
+        city = after or (parts[1] if len(parts) > 1 else "")
+        return _checked(before, city, postcode, country, first=True)
     beside = f"{before} {after}".strip()
     states = table("places")["us_states"].split()
     if beside.upper() in states and index > 1:
@@ -90,13 +93,15 @@ def _around_postcode(
             ", ".join(parts[: index - 1]), f"{parts[index - 1]}, {beside}", postcode, country or "US"
         )
     if beside:
-        return _checked(", ".join(parts[:index]), beside, postcode, country)
+        return _checked(", ".join(parts[:index]), beside, postcode, country, first=not before)
     if index + 1 < len(parts):
-        return _checked(", ".join(parts[:index]), parts[index + 1], postcode, country)
+        return _checked(", ".join(parts[:index]), parts[index + 1], postcode, country, first=True)
     return _checked(", ".join(parts[: index - 1]), parts[index - 1], postcode, country)
 
 
-def _checked(line1: str, city: str, postcode: str | None, country: str | None) -> PostalAddress | None:
+def _checked(
+    line1: str, city: str, postcode: str | None, country: str | None, *, first: bool = False
+) -> PostalAddress | None:
     """The address, unless it is no believable one."""
     has_number = any(letter.isdigit() for letter in line1) or "box" in line1.lower()
     has_street = any(letter.isalpha() for letter in line1)
@@ -105,7 +110,7 @@ def _checked(line1: str, city: str, postcode: str | None, country: str | None) -
     )
     if not (has_number and has_street and is_city) or len(line1) > _LONGEST:
         return None
-    return PostalAddress(line1, city, postcode, country)
+    return PostalAddress(line1, city, postcode, country, first)
 
 
 def _split_country(parts: list[str]) -> tuple[list[str], str | None]:

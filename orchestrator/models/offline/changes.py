@@ -20,6 +20,7 @@ _ASKED_FOR = (
     "@change ~ @{field}",
     "@{field} .. @sure_change",
     "@change .. as .. @{field}",
+    "my|our @{field} to|into & @sure_change",
 )
 _STATED = (
     "new|correct|right|updated|proper|actual|next|different ~ @{field}",
@@ -120,11 +121,14 @@ def _excluded(sentence: Sentence, span: Span, field: str) -> bool:
     """Whether it only sounds like a wish: a question how, a denial, a supposition, a report, another thing."""
     start, end = span
     tokens = sentence.tokens
+    before_words = set(sentence.words(max(0, start - 2), start))
     if tokens[start].text in ("not", "never", "no"):
         return field != "email" and "longer" not in sentence.words(start, end)
     if stance.is_wh_question(sentence, start) or _is_how(sentence, span):
         return True
     if stance.is_denied(sentence, span) or stance.is_imagined(sentence, span) and not _polite(sentence, span):
+        return True
+    if before_words & {"stop", "avoid", "without"} or _as_sender(sentence, span):
         return True
     if _already_done(sentence, span) or _of_another(sentence, span):
         return True
@@ -140,6 +144,15 @@ def _is_how(sentence: Sentence, span: Span) -> bool:
     """Whether a `how do I` before it governs it, with no request to somebody in between."""
     hows = [end for start, end in sentence.concepts.get("sure_how", ()) if start <= span[0]]
     return bool(hows) and not {"please", "you"} & set(sentence.words(max(hows), span[0]))
+
+
+def _as_sender(sentence: Sentence, span: Span) -> bool:
+    """`I write from my new address`: where the message comes from, not a wish."""
+    before = sentence.words(max(0, span[0] - 3), span[0])
+    writes = {"write", "writing", "mailing", "emailing", "contacting", "message"} & set(
+        sentence.words(0, span[0])
+    )
+    return bool(writes) and bool({"from", "with", "using", "via"} & set(before))
 
 
 def _polite(sentence: Sentence, span: Span) -> bool:
@@ -239,7 +252,7 @@ def _valued(field: str, sentences: list[Sentence], number: int, body: str) -> Ch
 
 def _new_number(numbers: list[str], text: str) -> str | None:
     """The number that is not called the old one, if that leaves exactly one."""
-    new = [number for number in numbers if not _OLD_BEFORE.search(text[: max(text.find(number), 0)])]
+    new = [number for number in numbers if not _is_old(text, number)]
     return new[0] if len(new) == 1 else None
 
 
@@ -253,7 +266,7 @@ def _email(sentence: str, near: str, body: str) -> Change:
         old = [address for address in found if _is_old(text, address)]
         left = [address for address in found if address not in old]
         if len(left) == 1 and (left[0] in new or len(found) == 1 or old):
-            return Change("email", left[0])
+            return Change("email", left[0].lower() if left[0].isupper() else left[0])
         if len(found) == 2 and len(left) == 2:
             stated = [address for address in new if address in left]
             return Change("email", stated[0] if len(stated) == 1 else None, tuple(found))

@@ -52,6 +52,12 @@ def strongest(found: list[Finding], sentence: Sentence) -> list[Finding]:
     return chosen
 
 
+def joint(sentence: Sentence, start: int, stop: int) -> int:
+    """Where the second of two matters begins, between the end of one and the start of the other."""
+    joints = [at for at in range(start, stop) if sentence.tokens[at].text in word_set("coordinators")]
+    return joints[0] + 1 if joints else stop
+
+
 def _apart(weaker: Span, stronger: Span, sentence: Sentence) -> bool:
     """Whether two places of a sentence are two matters, and not one matter with its circumstances."""
     if weaker[0] < stronger[1] and stronger[0] < weaker[1]:

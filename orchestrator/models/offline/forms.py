@@ -18,6 +18,8 @@ def has_form(name: str, sentence: Sentence, span: Span) -> bool:
             return not sentence.is_question and _first_word(sentence, span) not in word_set(
                 "general_questions"
             )
+        case "asking":
+            return has_form("question", sentence, span) or _is_request(sentence, span)
         case "request":
             return _is_request(sentence, span)
         case "terse":

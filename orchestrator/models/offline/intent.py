@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from orchestrator.models.offline.changes import Change, find_changes
 from orchestrator.models.offline.consolidation import SMALL_TALK, consolidated
-from orchestrator.models.offline.evidence import Finding, findings, strongest
+from orchestrator.models.offline.evidence import Finding, findings, joint, strongest
 from orchestrator.models.offline.judgement import Message, judge
 from orchestrator.models.offline.kinds import Kind
 from orchestrator.models.offline.letter import Letter, open_letter
 from orchestrator.models.offline.patterns import mark_concepts
 from orchestrator.models.offline.sentences import Sentence, split_sentences
+from orchestrator.models.offline.tables import word_set
 
 ENOUGH = 3.0
 """The weight from which evidence is believed."""
@@ -45,7 +46,7 @@ def read(text: str) -> Reading:
     """Read a message. Nothing is looked up: the reading depends on the words alone."""
     letter = open_letter(text)
     message = Message([mark_concepts(sentence) for sentence in split_sentences(letter.body)])
-    found = _believed(message, letter)
+    found = [] if _is_foreign(message) else _believed(message, letter)
     otherwise = any(finding.kind == "person_otherwise" for finding in found)
     injected = [finding for finding in found if finding.kind == "injection"]
     found = [finding for finding in found if _stands(finding, injected)]
@@ -65,7 +66,8 @@ def _believed(message: Message, letter: Letter) -> list[Finding]:
     ]
     believed = _judged(message, changes)
     believed += _amount_twice(message, believed)
-    polite = all(finding.kind in (Kind.THANKS, Kind.GREETING) for finding in believed)
+    idle = (Kind.THANKS, Kind.GREETING, "person_otherwise")
+    polite = all(finding.kind in idle for finding in believed)
     if polite and not message.is_settled and not message.is_fine_again:
         believed += _judged(message, [], last_resort=True)
     return believed
@@ -80,6 +82,9 @@ def _judged(message: Message, changes: list[Finding], *, last_resort: bool = Fal
             if (kind := judge(finding, message)) is not None
         ]
         judged += [change for change in changes if change.sentence == number]
+        # A condition competes with nothing: it says what to do if all else fails.
+        believed += [finding for finding in judged if finding.kind == "person_otherwise"][:1]
+        judged = [finding for finding in judged if finding.kind != "person_otherwise"]
         believed += strongest([finding for finding in judged if _convinces(finding, message)], sentence)
     return believed
 
@@ -93,7 +98,8 @@ def _convinces(finding: Finding, message: Message) -> bool:
         for number, sentence in enumerate(message.sentences)
         if number != finding.sentence
     )
-    return finding.weight + topical >= ENOUGH
+    claimed = 0.6 if finding.kind == Kind.DUPLICATE_CHARGE and message.complains else 0.0
+    return finding.weight + topical + claimed >= ENOUGH
 
 
 def _amount_twice(message: Message, believed: list[Finding]) -> list[Finding]:
@@ -135,8 +141,11 @@ def _stands(finding: Finding, injected: list[Finding]) -> bool:
 
 
 def _task(kind: Kind, found: list[Finding], message: Message, letter: Letter) -> Task:
-    numbers = sorted({finding.sentence for finding in found if finding.kind == kind})
-    words = " ".join(_ended(message.sentences[number]) for number in numbers) or letter.body
+    own = [finding for finding in found if finding.kind == kind]
+    numbers = sorted({finding.sentence for finding in own})
+    words = (
+        " ".join(part for number in numbers for part in _words(number, own, found, message)) or letter.body
+    )
     changes: tuple[Change, ...] = ()
     if kind is Kind.ACCOUNT_CHANGE:
         changes = tuple(
@@ -145,8 +154,36 @@ def _task(kind: Kind, found: list[Finding], message: Message, letter: Letter) ->
     return Task(kind, words, changes)
 
 
+def _words(number: int, own: list[Finding], found: list[Finding], message: Message) -> list[str]:
+    """What a sentence says about a kind: all of it, or its part where it speaks of other matters too."""
+    sentence = message.sentences[number]
+    spans = [finding.span for finding in own if finding.sentence == number]
+    others = [finding.span for finding in found if finding.sentence == number and finding not in own]
+    start, stop = min(span[0] for span in spans), max(span[1] for span in spans)
+    first, last = 0, len(sentence.tokens)
+    for other in others:
+        if other[1] <= start:
+            first = max(first, joint(sentence, other[1], start))
+        elif other[0] >= stop:
+            last = min(last, joint(sentence, stop, other[0]))
+    if (first, last) == (0, len(sentence.tokens)):
+        return [_ended(sentence)]
+    begin, end = sentence.tokens[first].start, sentence.tokens[last - 1].end
+    offset = sentence.start
+    return [sentence.text[begin - offset : end - offset] + ("?" if sentence.is_question else ".")]
+
+
 def _ended(sentence: Sentence) -> str:
     return sentence.text + ("?" if sentence.is_question else ".")
+
+
+def _is_foreign(message: Message) -> bool:
+    """Whether the message is in a language the rules do not know: then they would only guess."""
+    words = [token.text for sentence in message.sentences for token in sentence.tokens if token.kind == "word"]
+    foreign = sum(word in word_set("foreign") for word in words)
+    letters = "".join(words)
+    other_script = sum(ord(letter) > 0x24F for letter in letters)
+    return foreign >= 2 and foreign >= 0.34 * len(words) or other_script > 0.3 * max(1, len(letters))
 
 
 def _leftover(message: Message) -> Kind:

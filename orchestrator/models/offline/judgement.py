@@ -32,6 +32,11 @@ class Message:
         )
 
     @cached_property
+    def complains(self) -> bool:
+        """Whether something is said to be wrong, with or without a wish."""
+        return self.claims or any(stance.finds("complaining_of", sentence) for sentence in self.sentences)
+
+    @cached_property
     def declines_refund(self) -> bool:
         return any(stance.finds("no_refund", sentence) for sentence in self.sentences)
 
@@ -60,12 +65,17 @@ def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str |
     if _is_about_policy(sentence, span):
         return "how_to"
     if stance.is_of_others(sentence, span):
-        return "how_to" if sentence.is_question else None
+        return "how_to" if sentence.is_question or sentence.has("learn") else None
     inner = ("twice", "take", "charge")
     if stance.is_denied(sentence, span) or any(stance.denies_within(sentence, span, one) for one in inner):
         return "duplicate_check" if sentence.is_question or stance.is_to_be_checked(sentence, span) else None
-    if stance.is_imagined(sentence, span):
-        return "how_to" if has_form("question", sentence, span) else None
+    usual = stance.is_usual(sentence, span) and not message.claims
+    asks = has_form("question", sentence, span) or sentence.has("learn") or usual
+    if usual or stance.is_imagined(sentence, span):
+        return "how_to" if asks else None
+    number = message.sentences.index(sentence)
+    if stance.is_withdrawn(message.sentences, number, span):
+        return None
     if message.is_settled or _is_long_ago(sentence, message) or stance.finds("thanked", sentence):
         return None
     asked = stance.is_asked(sentence, span) and not message.claims
@@ -97,7 +107,7 @@ def _is_about_policy(sentence: Sentence, span: Span) -> bool:
         asks
         and not own
         and not (asks_for_it and not stance.is_habitual(sentence, span))
-        and bool({"you", "customers", "people", "users", "halyard", "anyone", "one"} & set(words))
+        and bool({"you", "customers", "people", "users", "halyard", "anyone", "one", "nobody"} & set(words))
         and "did" not in words
         and "have" not in words
     )

@@ -14,6 +14,7 @@ _CUES = (
     r"\bname is\s+(?!wrong|misspel|spel|not|incorrect|out)",
     r"\b(?:call me|known as|i am now|i'm now|i go by|renamed (?:to|as)|now called|rename (?:me|us) to)\s+|name[^.;!?]{0,60}(?:->|→|=>)\s*",
     r"\b(?:should|must|has to|ought to) (?:be|read)\s+(?:spelled |spelt )?",
+    r"\b(?:i'm|i am)\s+(?:now\s+)?(?=[A-Z][^.;!?]{2,40}\bnow\b)",
     r"\bcompany\b[^.;!?]{0,30}?\b(?:to|now|as|called)\b\s*:?\s*",
 )
 _LONGEST = 5
@@ -41,7 +42,9 @@ def _after_cues(text: str, *, company: bool) -> str | None:
 def _read_name(text: str, *, company: bool) -> str | None:
     """The words of a name that `text` begins with; those in capitals if there are any."""
     text = text.lstrip(" \"'\u201c\u2018")
-    segment = re.split(r"[,;!?\n\"\u201c\u201d()]|\.(?=\s|$)|\s[-\u2013\u2014]\s", text, maxsplit=1)[0]
+    segment = re.split(
+        r"[,;!?\n\"\u201c\u201d()]|(?<!\b[A-Z])\.(?=\s|$)|\s[-\u2013\u2014]\s", text, maxsplit=1
+    )[0]
     words: list[str] = []
     capital = segment[:1].isupper()
     for word in segment.split():

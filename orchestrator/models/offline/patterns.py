@@ -88,7 +88,21 @@ def _mark_strangers(sentence: Sentence) -> None:
     known = {at for spans in sentence.concepts.values() for span in spans for at in range(*span)}
     tokens = sentence.tokens
     for at in range(len(tokens) - 1):
-        introduced = at > 0 and tokens[at - 1].text in ("is", "am", "dear", "hi", "hello", "in", "to", "at")
+        introduced = at > 0 and tokens[at - 1].text in (
+            "mr",
+            "mrs",
+            "ms",
+            "called",
+            "as",
+            "is",
+            "am",
+            "dear",
+            "hi",
+            "hello",
+            "in",
+            "to",
+            "at",
+        )
         unknown = [token.text for token in tokens[at : at + 2] if token.text not in known_words()]
         if (
             tokens[at].is_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.models.offline.tables import table
+from orchestrator.models.offline.tables import table, word_set
 from orchestrator.models.offline.tokens import Token, tokenise
 
 _WIDE_LINE = 55
@@ -67,8 +67,16 @@ def _ends_sentence(token: Token, text: str) -> bool:
         return token.start - before < _WIDE_LINE or following in "-*•>0123456789" or following.isupper()
     if token.kind != "mark" or token.text[0] not in ".!?…":
         return False
+    if token.text == "." and _abbreviates(text[: token.start]):
+        return False
     following = text[token.end : token.end + 1]
     return following in ("", " ", "\n", '"', ")", "\u201d", "'", "\t", "\u2019") or token.text[0] in "!?"
+
+
+def _abbreviates(before: str) -> bool:
+    """Whether the point after `before` belongs to an initial or an abbreviation."""
+    word = before[max(before.rfind(" "), before.rfind("\n")) + 1 :]
+    return (len(word) == 1 and word.isupper() and word != "I") or word.casefold() in word_set("abbreviations")
 
 
 def _sentence(tokens: list[Token], text: str, *, is_question: bool) -> Sentence:

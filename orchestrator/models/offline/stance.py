@@ -53,7 +53,7 @@ def is_imagined(sentence: Sentence, span: Span) -> bool:
 
 def is_conditional(sentence: Sentence, span: Span) -> bool:
     """Whether `span` is part of a condition or of a `what happens if`."""
-    if any(cue[0] <= span[0] for cue in finds("hypothetical", sentence)):
+    if any(cue[0] < span[1] for cue in finds("hypothetical", sentence)):
         return True
     for position in range(span[0] - 1, -1, -1):
         if sentence.tokens[position].text in _words("if_words") and not is_checked(sentence, position):
@@ -101,9 +101,21 @@ def is_to_be_checked(sentence: Sentence, span: Span) -> bool:
 
 def is_general(sentence: Sentence, span: Span) -> bool:
     """Whether a yes-or-no question is about everybody's case: `do your invoices show VAT?`"""
+    if finds("general_question", sentence):
+        return True
     clause = sentence.clause_of(span[0])
     words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
     return len(words) > 1 and words[0] in word_set("auxiliaries") and words[1] in _words("general_subjects")
+
+
+def is_usual(sentence: Sentence, span: Span) -> bool:
+    """`do I get charged twice`, `are customers billed twice`: the present tense of what happens to anybody."""
+    before = sentence.words(max(0, span[0] - 4), span[0])
+    for at, word in enumerate(before):
+        rest = before[at + 1 :]
+        if word in ("do", "does") and rest[:1] and rest[0] not in ("not", "you"):
+            return "why" not in sentence.words() and set(rest[1:]) <= word_set("usual")
+    return False
 
 
 def is_habitual(sentence: Sentence, span: Span) -> bool:
@@ -137,6 +149,12 @@ def is_settled(sentences: Iterable[Sentence]) -> bool:
             return False
         settled = settled or any(_is_report(sentence, span) for span in finds("resolved", sentence))
     return settled
+
+
+def is_withdrawn(sentences: list[Sentence], number: int, span: Span) -> bool:
+    """Whether it is taken back after it was said: `..., but I have checked and it is fine`."""
+    later = any(finds("withdrawn_after", sentence) for sentence in sentences[number + 1 :])
+    return later or any(start >= span[1] for start, _ in finds("withdrawn_after", sentences[number]))
 
 
 def _is_report(sentence: Sentence, span: Span) -> bool:
@@ -173,9 +191,11 @@ def is_of_others(sentence: Sentence, span: Span) -> bool:
     if not others:
         return False
     nearest = max(others)
-    own = {"i", "we", "me", "us", "our", "mine"}
-    after = sentence.words(nearest, span[1])
-    return not own & set(after) and "my" not in after
+    own = {"i", "we", "me", "us", "our", "mine", "my"}
+    if own & set(sentence.words(nearest, span[1])):
+        return False
+    # Only who stands right before the verb, or is its object, is the one who was charged.
+    return nearest > span[0] or set(sentence.words(nearest, span[0])) <= word_set("verb_openers")
 
 
 def names_other_vendor(sentence: Sentence, span: Span) -> bool:

@@ -8,10 +8,8 @@ from orchestrator.models.offline.conversation import Call, Conversation, Outcome
 from orchestrator.models.offline.extraction import invoice_references
 from orchestrator.models.offline.intent import Reading, Task
 from orchestrator.models.offline.kinds import Kind
-from orchestrator.models.offline.plans.articles import key_terms
 from orchestrator.models.offline.plans.part import SEARCH_ARTICLES
-from orchestrator.models.offline.stems import stem
-from orchestrator.models.offline.tokens import tokenise
+from orchestrator.models.offline.plans.question import read_question, stems_of
 from orchestrator.models.offline.wording import EXAMPLES
 
 PARTLY_REFUSED = (
@@ -57,12 +55,12 @@ def search_a_meaning(
 ) -> Generator[list[Call], list[Outcome], tuple[Task, ...]]:
     """A question that no rule knows may still be what a help article is about; only a title decides that."""
     words = reading.letter.body
-    terms = key_terms(words)
+    terms = read_question(words).terms
     if "?" not in words or len(terms) < 2 or not conversation.offers(SEARCH_ARTICLES):
         return ()
     [page] = yield [Call(SEARCH_ARTICLES, {"query": " ".join(terms), "limit": 5})]
     for hit in page.items():
-        title = {token.stem for token in tokenise(str(hit.get("title")))} | {stem(str(hit.get("category")))}
+        title = stems_of(f"{hit.get('title')} {hit.get('category')}")
         if sum(term in title for term in terms) >= max(2, (2 * len(terms) + 2) // 3):
             return (Task(Kind.HOW_TO, words),)
     return ()

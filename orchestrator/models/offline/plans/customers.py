@@ -33,8 +33,10 @@ def names_somebody_else(conversation: Conversation, reading: Reading) -> bool:
 
 
 def find_customer(conversation: Conversation, reading: Reading) -> Search:
-    """The customer who is asking; their profile is read where a tool for it is offered."""
+    """The customer who is asking. Their profile is read once, by the agent who opens the conversation."""
     known = conversation.customer_id
+    if known is not None and conversation.handoff is not None:
+        return Customer(known)
     if known is not None:
         return (yield from _profile(conversation, known))
     named = ids(reading.letter.body + "\n" + reading.letter.signature, "cus")

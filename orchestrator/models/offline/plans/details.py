@@ -15,6 +15,7 @@ from orchestrator.models.offline.plans.part import (
     broken,
     forbids,
 )
+from orchestrator.models.offline.tables import table
 from orchestrator.models.offline.wording import listed
 from orchestrator.models.protocol import JsonObject
 
@@ -83,12 +84,25 @@ def _new_value(change: Change, profile: JsonObject) -> str | JsonObject | None:
 
 
 def _address(value: PostalAddress, profile: JsonObject) -> JsonObject | None:
-    """The address with its country: the one written, else the one on record."""
+    """The address with its country: the one written, else the one on record if it is written like that one."""
     known = profile.get("address")
-    country = value.country or (known.get("country") if isinstance(known, dict) else None)
+    country = value.country or (_same_country(value, known) if isinstance(known, dict) else None)
     if not country:
         return None
     return {"line1": value.line1, "city": value.city, "postcode": value.postcode, "country": country}
+
+
+def _same_country(value: PostalAddress, known: JsonObject) -> str | None:
+    """The country on record, unless the new address is of a form that is not used there."""
+    country, postcode = str(known.get("country") or ""), str(known.get("postcode") or "")
+    alike = [_shape(postcode) == _shape(value.postcode or "")]
+    alike.append(value.postcode_first != (country in table("places")["postcode_last"].split()))
+    return country if country and all(alike) else None
+
+
+def _shape(postcode: str) -> str:
+    """`20457` and `10115` have one shape, `LS1 4AP` another."""
+    return "".join("9" if one.isdigit() else "a" if one.isalpha() else "" for one in postcode)
 
 
 def _with_first_name(name: str, present: str) -> str | None:
@@ -109,6 +123,8 @@ def _is_written(value: str | JsonObject, case: Case, profile: JsonObject) -> boo
 
 
 def _question(change: Change, profile: JsonObject) -> str:
+    if isinstance(change.value, PostalAddress):
+        return f"In which country is {change.value.city}? Then I can change the address."
     if change.field == "address":
         return f"What is the complete new address ({_ADDRESS})?"
     if change.candidates:

@@ -6,7 +6,7 @@ from orchestrator.models.offline.conversation import Call
 from orchestrator.models.offline.extraction import ids
 from orchestrator.models.offline.intent import Task
 from orchestrator.models.offline.patterns import mark_concepts
-from orchestrator.models.offline.plans.articles import find_article, key_terms, quote
+from orchestrator.models.offline.plans.articles import find_article, quote
 from orchestrator.models.offline.plans.part import (
     COMMENT_TICKET,
     CREATE_TICKET,
@@ -19,9 +19,9 @@ from orchestrator.models.offline.plans.part import (
     forbids,
     task_words,
 )
+from orchestrator.models.offline.plans.question import read_question
 from orchestrator.models.offline.sentences import split_sentences
 from orchestrator.models.offline.stems import stem
-from orchestrator.models.offline.tokens import tokenise
 from orchestrator.models.offline.wording import day, line
 from orchestrator.models.protocol import JsonObject
 
@@ -89,10 +89,10 @@ def _progress(ticket: JsonObject) -> str:
 
 def _same_matter(tickets: list[JsonObject], task: Task) -> JsonObject | None:
     """The newest open ticket whose subject is about what the customer writes now."""
-    words = set(key_terms(task.words))
+    words = set(read_question(task.words).terms)
     for ticket in tickets:
-        subject = {token.stem for token in tokenise(str(ticket.get("subject"))) if token.stem in words}
-        size = len(key_terms(str(ticket.get("subject"))))
+        terms = read_question(str(ticket.get("subject"))).terms
+        subject, size = words.intersection(terms), len(terms)
         same_kind = ticket.get("category") in ("technical", None)
         if ticket.get("status") in _ALIVE and same_kind and size and len(subject) >= max(2, _ALIKE * size):
             return ticket

@@ -1,0 +1,77 @@
+"""`switchboard serve`: its options, and its answers to the person who typed them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from handoff.errors import StructuredError
+from orchestrator.team import TeamError, load_team
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; other than this machine needs --tokens.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    team: Annotated[Path | None, typer.Option(help="Team file. Default: the shipped team.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(envvar="SWITCHBOARD_STORE", help="Where runs are kept, such as sqlite:///data/."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="offline, claude or scripted:FILE. Default: claude if a key is set, else offline."),
+    ] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SWITCHBOARD_TOKENS", help="TOML file of bearer tokens' hashes; see docs/service.md."
+        ),
+    ] = None,
+    max_running: Annotated[
+        int, typer.Option(envvar="MAX_CONCURRENT_WORKFLOWS", min=1, help="Runs in work at once.")
+    ] = 10,
+    max_queued: Annotated[
+        int, typer.Option(envvar="SWITCHBOARD_MAX_QUEUED", min=0, help="Runs that may wait; more get 429.")
+    ] = 100,
+) -> None:
+    """Serve requests over HTTP, and over MCP at /mcp, until told to end."""
+    from orchestrator.asking import default_store
+    from orchestrator.log import LEVELS, configure_logging
+    from orchestrator.models.choice import default_name, open_model
+    from orchestrator.models.protocol import ModelChoiceError
+    from orchestrator.service.serving import serve as serve_until_told
+    from orchestrator.service.tokens import TokenFileError
+
+    level = os.environ.get("SWITCHBOARD_LOG", "INFO").upper()
+    configure_logging(level if level in LEVELS else "INFO")
+    name = model or default_name()
+    try:
+        asyncio.run(
+            serve_until_told(
+                load_team(team),
+                model=open_model(name),
+                model_name=name,
+                store_url=store or default_store(),
+                host=host,
+                port=port,
+                tokens=tokens,
+                max_running=max_running,
+                max_queued=max_queued,
+                listening=lambda url: typer.echo(f"switchboard: listening on {url}", err=True),
+            )
+        )
+    except (TeamError, ModelChoiceError, TokenFileError) as error:
+        _fail(str(error))
+    except StructuredError as error:
+        _fail(f"{error.message}. {error.suggestion or ''}".strip())
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"switchboard: {message}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Servers with a handoff extension of their own: a small one that keeps every promise, six that break one."""
