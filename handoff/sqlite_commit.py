@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handoff.errors import StaleFenceError, StructuredError
+from handoff.numbering import check_numbered
 from handoff.retention import TokenExpiredError
 from handoff.sqlite_json import encode
 from handoff.sqlite_records import check_version, delete_record, put_record
@@ -40,6 +41,7 @@ class CommitUnit:
     __slots__ = ("_actor", "_fence", "_result", "_token", "_writes")
 
     def __init__(self, writes: Sequence[Write], token: Token | None, fence: Fence | None, actor: str) -> None:
+        check_numbered(writes, token)
         self._writes = [(write, _payload(write)) for write in writes]
         self._token = token
         self._result = encode(token.result) if token else ""
@@ -59,8 +61,9 @@ class CommitUnit:
                 check_version(work, write)
         done = self._write_all(work)
         if token is not None:
+            result = encode(token.outcome(done)) if token.numbered else self._result
             times = (work.now, work.now + token.keep_seconds)
-            work.execute(ADD_TOKEN_SQL, (token.key, token.fingerprint, self._result, *times))
+            work.execute(ADD_TOKEN_SQL, (token.key, token.fingerprint, result, *times))
         return done
 
     def _write_all(self, work: Transaction) -> Committed:

@@ -16,6 +16,11 @@ GET_SQL = "SELECT id, version, data FROM records WHERE collection = ? AND id = ?
 GET_MANY_SQL = """SELECT id, version, data FROM records
     WHERE collection = ? AND id IN (SELECT value FROM json_each(?)) AND data IS NOT NULL"""
 
+_SCAN_SQL = """SELECT id, version, data FROM records
+    WHERE collection = ? {after} AND data IS NOT NULL ORDER BY id LIMIT ?"""
+FIRST_SCAN_SQL, NEXT_SCAN_SQL = _SCAN_SQL.format(after=""), _SCAN_SQL.format(after="AND id > ?")
+NEWEST_SQL = "SELECT max(position) FROM log WHERE collection = ?"
+
 _PAGE_SQL = """SELECT place.sort, record.id, record.version, record.data
     FROM indexes AS place CROSS JOIN records AS record
     ON record.collection = place.collection AND record.id = place.id
@@ -86,6 +91,18 @@ class PageRows:
 def get_many(connection: Connection, collection: str, ids: Sequence[str]) -> dict[str, RecordRow]:
     rows = connection.execute(GET_MANY_SQL, (collection, json.dumps(list(ids)))).fetchall()
     return {row[0]: row for row in rows}
+
+
+def scan(
+    connection: Connection, collection: str, after: str | None, limit: int
+) -> tuple[list[RecordRow], int, bool]:
+    """Records in the order of their ids, the collection's newest position, and whether more follow."""
+    place = (collection,) if after is None else (collection, after)
+    with snapshot(connection):
+        sql = FIRST_SCAN_SQL if after is None else NEXT_SCAN_SQL
+        rows = connection.execute(sql, (*place, limit + 1)).fetchall()
+        (newest,) = connection.execute(NEWEST_SQL, (collection,)).fetchone()
+    return rows[:limit], newest or 0, len(rows) > limit
 
 
 def page(

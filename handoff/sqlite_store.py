@@ -39,6 +39,7 @@ from handoff.store import (
     Page,
     Record,
     Replayed,
+    Scan,
     StreamHead,
     Token,
     Write,
@@ -124,6 +125,12 @@ class SqliteStore:
     async def get_many(self, collection: str, ids: Sequence[str]) -> list[Record]:
         found = await self._read(lambda connection: sqlite_reads.get_many(connection, collection, ids))
         return [_record(found[id]) for id in ids if id in found]
+
+    async def scan(self, collection: str, *, after: str | None = None, limit: int = 1000) -> Scan:
+        rows, position, more = await self._read(
+            lambda connection: sqlite_reads.scan(connection, collection, after, max(0, limit))
+        )
+        return Scan(tuple(_record(row) for row in rows), position, more)
 
     async def find(
         self,

@@ -13,10 +13,12 @@ from typing import Any, TypeVar, cast
 
 from handoff.errors import StoreUnavailableError, StructuredError
 from handoff.sqlite_connection import (
+    FULL,
     LOCK_WAIT_SECONDS,
     Connection,
     StoreLockedError,
     driver,
+    primary_code,
     translated,
 )
 
@@ -57,6 +59,7 @@ class GroupWriter:
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
         self._draining: asyncio.Task[None] | None = None
+        self._disk_was_full = False
 
     async def run(self, unit: Unit[T]) -> T:
         """Run `unit` in a transaction and return its result once that is durable.
@@ -98,12 +101,12 @@ class GroupWriter:
     async def _commit(self, batch: list[_Waiting]) -> None:
         units = [waiting.unit for waiting in batch]
         try:
-            outcomes = await self._connection.run(
-                lambda connection: commit_together(connection, units, self._clock)
-            )
+            outcomes = await self._connection.run(lambda connection: self._run(connection, units))
         except StoreLockedError as error:
             self._wait_on(batch, error)
         except Exception as error:
+            if error.__cause__ is not None and primary_code(error.__cause__) == FULL:
+                self._disk_was_full = True
             _refuse(batch, error)
         except BaseException:
             _refuse(batch, StoreUnavailableError("the store stopped; whether it wrote is unknown"))
@@ -111,11 +114,27 @@ class GroupWriter:
         else:
             _resolve(batch, outcomes)
 
+    def _run(self, connection: driver.Connection, units: Sequence[Unit[Any]]) -> list[Any]:
+        # The log holds many states of one page. Once there is any room again, it is better folded than
+        # left to fill that room too.
+        if self._disk_was_full and fold(connection):
+            self._disk_was_full = False
+        return commit_together(connection, units, self._clock)
+
     def _wait_on(self, batch: list[_Waiting], error: StoreLockedError) -> None:
         """Put back what may wait longer for the lock; nothing of the batch was written."""
         now = time.monotonic()
         _refuse([waiting for waiting in batch if waiting.deadline <= now], error)
         self._waiting.extendleft(reversed([waiting for waiting in batch if waiting.deadline > now]))
+
+
+def fold(connection: driver.Connection) -> bool:
+    """Fold the write-ahead log into the file, which frees its room; whether that was possible."""
+    try:
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except driver.Error:
+        return False
+    return not busy
 
 
 def commit_together(

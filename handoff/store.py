@@ -121,6 +121,13 @@ class Token:
     fingerprint: str
     result: JsonObject
     keep_seconds: int = 30 * 24 * 3600
+    numbered: Mapping[str, int] = field(default_factory=dict)
+    """Fields that the commit adds at the end of `result`: each the number that its first append gets,
+    plus this. So an append that takes any number can still be answered with the one it got."""
+
+    def outcome(self, done: Committed) -> JsonObject:
+        """The result as the commit stored it."""
+        return {**self.result, **{name: done.seqs[0] + plus for name, plus in self.numbered.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +206,19 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    """Some of a collection's records in the order of their ids, as of one moment.
+
+    `position` is that of the collection's newest change then: whatever changed since is in the log after it.
+    """
+
+    records: tuple[Record, ...]
+    position: int
+    more: bool = False
+    """Whether records with greater ids follow."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A search result; a higher `score` is better. `excerpt` marks matches in the body with `[` and `]`."""
 
@@ -241,6 +261,14 @@ class Store(Protocol):
 
     async def get_many(self, collection: str, ids: Sequence[str]) -> list[Record]:
         """The records that exist, in the order asked."""
+        ...
+
+    async def scan(self, collection: str, *, after: str | None = None, limit: int = 1000) -> Scan:
+        """The records that exist now with ids that follow `after` bytewise; deleted ones are not among them.
+
+        The cost depends on what there is, and not on how often it changed. `limit` 0 asks for the
+        position alone.
+        """
         ...
 
     async def find(

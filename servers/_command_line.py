@@ -53,6 +53,10 @@ def _app(definition: ServerDefinition) -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_serving(definition))
     app.command("load")(_loading(definition))
+    # Its options come from this module, so this module cannot import it while it is being read.
+    from servers._desktop import add_desktop_commands
+
+    add_desktop_commands(app, definition)
     if definition.commands is not None:
         definition.commands(app)
     return app

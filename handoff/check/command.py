@@ -40,8 +40,9 @@ def handoff_check(
 ) -> int:
     """Check each URL, or the one command, in `targets`; returns the exit status.
 
-    `timeout` is for one answer, and for the work of a killed server to be taken over. `token` is sent to URLs as a bearer token. `hint` names a tool that
-    handoffs may ask for, with `arguments` as a JSON object. `legacy` speaks the protocol of before 2026.
+    `timeout` is for one answer, and for the work of a killed server to be taken over. `token` is sent to
+    URLs as a bearer token. `hint` names a tool that handoffs may ask for, with `arguments` as a JSON object.
+    `legacy` speaks the protocol of before 2026.
     """
     era: Era = "legacy" if legacy else "auto"
     try:

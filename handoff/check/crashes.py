@@ -8,8 +8,9 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 
+from handoff.check.answers import check_replay
 from handoff.check.connection import NoAnswerError, Reply
-from handoff.check.examination import Examination, all_of, check_replay
+from handoff.check.examination import Examination, all_of
 from handoff.check.offers import prepared
 from handoff.check.reference import Reference, check_outcome, reference
 from handoff.check.verdicts import BrokenError, UncheckableError, UnseenError
@@ -109,7 +110,7 @@ async def work_kept(exam: Examination) -> str:
         if flaw := _flaw(known, killed):
             raise BrokenError(flaw)
     unanswered = sum(not killed.answered for killed in seen)
-    return f"{unanswered} handoffs lost their worker, {len(seen) - unanswered} had their receipt"
+    return f"{unanswered} handoffs without an answer at a kill, {len(seen) - unanswered} with one"
 
 
 async def takeover(exam: Examination) -> str:
@@ -127,7 +128,7 @@ async def takeover(exam: Examination) -> str:
             "name a slower tool with --hint"
         )
     longest = max(killed.seconds for killed in hit)
-    return f"{len(hit)} killed in work were finished within {longest:.0f} s of the restart"
+    return f"{len(hit)} killed in work were finished within {longest:.1f} s of the restart"
 
 
 async def restart_after_kill(exam: Examination) -> None:

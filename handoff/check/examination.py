@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
+from handoff.check.answers import again_after, busy_for, receipt_in, standing, status_in
 from handoff.check.connection import Connection, Reply
 from handoff.check.target import Target
 from handoff.check.tool_choice import Hint
 from handoff.check.verdicts import BrokenError, UnseenError
-from handoff.envelope import MAX_BYTES, canonical_json, parse_envelope
+from handoff.envelope import MAX_BYTES, parse_envelope
 from handoff.errors import EnvelopeError, JsonObject
 from handoff.meta import SESSION_META
 from handoff.signing import sign
@@ -22,9 +23,6 @@ from handoff.signing_keys import KeySource
 
 SOURCE = "handoff-check"
 """Who the kit says it is."""
-
-MOST_RETRY_SECONDS = 5.0
-"""Longest wait before asking again, whatever the server would like."""
 
 Seen = TypeVar("Seen")
 
@@ -131,7 +129,7 @@ class Examination:
 
     async def receipt(self, envelope: Any, *, of: str = "a valid envelope") -> JsonObject:
         """The receipt for one delivery. Raises: BrokenError when it was refused."""
-        return receipt_in(await self.deliver(envelope), of)
+        return receipt_in(await self._answered(envelope), of)
 
     async def settled(
         self, envelope: JsonObject, *, answered: Reply | None = None, seconds: float | None = None
@@ -141,23 +139,17 @@ class Examination:
         `answered` is what a first delivery was answered. Raises: BrokenError when there is no last word
         within `seconds`.
         """
-        seconds = self.patience.finish if seconds is None else seconds
-        deadline = time.monotonic() + seconds
         reply = answered or await self.deliver(envelope)
-        while (again_after := _again_after(reply)) is not None:
-            if time.monotonic() + again_after > deadline:
-                raise BrokenError(f"after {seconds:g} s it still answers {_standing(reply)}")
-            await asyncio.sleep(again_after)
-            reply = await self.deliver(envelope)
+        reply = await self._asked_again(envelope, reply, again_after, seconds or self.patience.finish)
         return receipt_in(reply, "a valid envelope")
 
     async def refused(
         self, envelope: Any, what: str, *, fields: tuple[str, ...] = (), secret: str = ""
     ) -> Reply:
         """The refusal of one delivery. Raises: BrokenError when it was not refused."""
-        reply = await self.deliver(envelope)
+        reply = await self._answered(envelope)
         if not reply.is_error:
-            raise BrokenError(f"{what} was answered with status {_status(reply)}")
+            raise BrokenError(f"{what} was answered with status {status_in(reply)}")
         self.refusals.append(Refusal("receive_handoff", what, reply, fields, secret))
         return reply
 
@@ -167,9 +159,25 @@ class Examination:
         """Like `refused`, and its token stays free: a good envelope under it is a first delivery."""
         await self.refused(envelope, what, fields=fields, secret=secret)
         token = envelope["idempotency_token"]
-        reply = await self.deliver(self.envelope(idempotency_token=token))
-        if reply.is_error or reply.data.get("replayed"):
+        reply = await self._answered(self.envelope(idempotency_token=token))
+        if reply.is_error or receipt_in(reply, "a good envelope").get("replayed"):
             raise BrokenError(f"{what} was refused, but its token is taken afterwards")
+
+    async def _answered(self, envelope: Any) -> Reply:
+        """The answer to one delivery by a server that is not too busy to answer."""
+        reply = await self.deliver(envelope)
+        return await self._asked_again(envelope, reply, busy_for, self.patience.finish)
+
+    async def _asked_again(
+        self, envelope: Any, reply: Reply, wait: Callable[[Reply], float | None], seconds: float
+    ) -> Reply:
+        deadline = time.monotonic() + seconds
+        while (delay := wait(reply)) is not None:
+            if time.monotonic() + delay > deadline:
+                raise BrokenError(f"after {seconds:g} s it still answers {standing(reply)}")
+            await asyncio.sleep(delay)
+            reply = await self.deliver(envelope)
+        return reply
 
     async def noted(self, session: str) -> list[str]:
         """The tools that `get_context` shows for a session. Raises: BrokenError when it shows no list."""
@@ -230,54 +238,3 @@ async def all_of(work: Iterable[Coroutine[Any, Any, Seen]]) -> list[Seen]:
     finally:
         for task in tasks:
             task.cancel()
-
-
-def receipt_in(reply: Reply, of: str) -> JsonObject:
-    """The receipt in an answer. Raises: BrokenError when there is none."""
-    if reply.is_error:
-        code = reply.data.get("code") if isinstance(reply.data, dict) else None
-        raise BrokenError(f"{of} was refused ({code or 'without a code'})")
-    if not isinstance(reply.data, dict) or not isinstance(reply.data.get("status"), str):
-        raise BrokenError(f"{of} was answered without a receipt")
-    return reply.data
-
-
-def canonical(value: Any) -> bytes:
-    """The canonical bytes of a result; what canonical JSON cannot hold is compared as it was parsed."""
-    try:
-        return canonical_json(value)
-    except EnvelopeError:
-        return repr(value).encode()
-
-
-def check_replay(first: JsonObject, again: JsonObject, after: str) -> None:
-    """Raises: BrokenError unless `again` is the stored outcome that `first` told."""
-    if again.get("replayed") is not True:
-        raise BrokenError(f"{after} was not answered as a replay (status {again.get('status')})")
-    if canonical(again.get("result")) != canonical(first.get("result")):
-        raise BrokenError(f"{after} answered another result")
-    names = (first.keys() | again.keys()) - {"replayed", "result"}
-    if changed := sorted(name for name in names if first.get(name) != again.get(name)):
-        raise BrokenError(f"{after} answered another {', '.join(changed)}")
-
-
-def _again_after(reply: Reply) -> float | None:
-    """Seconds to wait before delivering again, as the answer asks; None when it is the last word."""
-    if not isinstance(reply.data, dict):
-        return None
-    data = reply.data
-    error = data if reply.is_error else data.get("error")
-    retryable = isinstance(error, dict) and error.get("retryable") is True
-    if not retryable and (reply.is_error or data.get("status") != "processing"):
-        return None
-    asked = data.get("retry_after_seconds")
-    return min(asked, MOST_RETRY_SECONDS) if isinstance(asked, int | float) and asked > 0 else 1.0
-
-
-def _standing(reply: Reply) -> str:
-    return f"a retryable refusal ({reply.data.get('code')})" if reply.is_error else f"{_status(reply)}"
-
-
-def _status(reply: Reply) -> str:
-    status = reply.data.get("status") if isinstance(reply.data, dict) else None
-    return status if isinstance(status, str) else "none"

@@ -152,6 +152,9 @@ async def _verdict(exam: Examination, promise: Promise, before: Sequence[Finding
         return "fail", f"the server is gone: {error}"
     except TimeoutError:
         return "fail", f"it could not be checked within {CHECK_SECONDS:g} s"
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # The checks read what any server answers; whatever cannot be read is not what was promised.
+        return "fail", f"its answers do not have the form of the contract ({type(error).__name__})"
 
 
 def _broken_needs(promise: Promise, before: dict[str, Finding]) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from handoff.check.answers import canonical, code_in
 from handoff.check.connection import Reply
-from handoff.check.examination import Examination, canonical
+from handoff.check.examination import Examination
 from handoff.check.reference import reference
 from handoff.check.tool_choice import Hint, destructive, needing_arguments, readers
 from handoff.check.verdicts import BrokenError, UnseenError
@@ -47,7 +48,7 @@ async def cursor(exam: Examination) -> str:
             continue
         asked = {"next_tool_hint": hint.tool.name, "accumulated_context": {"arguments": dict(hint.arguments)}}
         receipt = await exam.receipt(exam.envelope(continuation_token=NO_CURSOR, **asked))
-        found = _code(receipt["error"]) if receipt.get("error") else canonical(receipt.get("result"))
+        found = code_in(receipt["error"]) if receipt.get("error") else canonical(receipt.get("result"))
         if found != _told(paged):
             raise BrokenError(f"{hint.tool.name} was not called with the continuation_token as its cursor")
         return f"{hint.tool.name} got it"
@@ -117,8 +118,4 @@ def _check_same(receipt: JsonObject, known: JsonObject, what: str, repeats: bool
 
 def _told(reply: Reply) -> Any:
     """What a direct call came to, in the terms of a receipt."""
-    return _code(reply.data) if reply.is_error else canonical(reply.data)
-
-
-def _code(error: Any) -> Any:
-    return error.get("code") if isinstance(error, dict) else None
+    return code_in(reply.data) if reply.is_error else canonical(reply.data)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 
+from handoff.check.answers import canonical
 from handoff.check.connection import Reply
-from handoff.check.examination import Examination, Refusal, canonical
+from handoff.check.examination import Examination, Refusal
 from handoff.check.verdicts import BrokenError, UnseenError
 from handoff.envelope import MAX_BYTES, parse_envelope
 from handoff.errors import EnvelopeError, JsonObject

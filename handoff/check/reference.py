@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from handoff.check.examination import Examination, canonical
+from handoff.check.answers import canonical
+from handoff.check.examination import Examination
 from handoff.check.verdicts import BrokenError, UnseenError
 from handoff.errors import JsonObject
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta, timezone
 from typing import Any
 
-from handoff.check.examination import Examination, all_of, canonical, check_replay, receipt_in
+from handoff.check.answers import canonical, check_replay, code_in, receipt_in
+from handoff.check.examination import Examination, all_of
 from handoff.check.reference import check_outcome, reference
 from handoff.check.tool_choice import needing_arguments
 from handoff.check.verdicts import BrokenError
@@ -44,7 +45,7 @@ async def spelling(exam: Examination) -> str:
     reply = await exam.deliver(json.dumps(sent, indent=2, ensure_ascii=True))
     if not reply.is_error:
         check_replay(first, receipt_in(reply, "the envelope as text"), "whitespace alone")
-    elif _code(reply.data) == "token_conflict":
+    elif code_in(reply.data) == "token_conflict":
         raise BrokenError("whitespace alone made a conflict")
     return ", ".join(_spellings(sent))
 
@@ -56,7 +57,7 @@ async def conflict(exam: Examination) -> str:
     for name, changed in changes.items():
         what = f"a known token with another {name}"
         reply = await exam.refused({**sent, name: changed}, what, fields=("idempotency_token",))
-        if (code := _code(reply.data)) != "token_conflict":
+        if (code := code_in(reply.data)) != "token_conflict":
             raise BrokenError(f"{what} was refused as {code}, not as token_conflict")
     check_replay(first, await exam.receipt(sent), "the first envelope after the conflicts")
     await exam.check_runs(sent["session_id"], 1, f"{len(changes)} conflicts")
@@ -160,7 +161,3 @@ def _changes(exam: Examination, sent: JsonObject) -> dict[str, Any]:
         "context_ref": "handoff-check",
         "hops": ["somebody"],
     }
-
-
-def _code(error: Any) -> Any:
-    return error.get("code") if isinstance(error, dict) else None

@@ -28,14 +28,17 @@ _STATED = (
     "@is_now .. @{field}",
 )
 _OLD_BEFORE = re.compile(
-    r"\b(from|old|older|former|previous|instead of|rather than|in place of|not|replace|replaces|replacing|swap|no longer (use|have|check|read)"
-    r"|access to|lost|was|used to be|and not|from my (current|existing)|outdated|wrong)\b[^@;.]{0,28}$",
+    r"\b(from|old|older|former|previous|instead of|rather than|in place of|not|replaces?|replacing|swap|lost"
+    r"|no longer (?:use|have|check|read)|access to|was|used to be|from my (?:current|existing)|outdated|wrong)\b",
     re.IGNORECASE,
 )
 _NEW_BEFORE = re.compile(
-    r"\b(to|is|now|with|for|by|use|under|new|be|as|at|into|correct|following|instead|read|it's|right|on)\b[^@]{0,28}$|[:>→=-]\s*$",
+    r"\b(to|is|now|with|for|by|use|under|new|be|as|at|into|correct|following|instead(?! of)|read|it's|right|on)\b"
+    r"|[:>\u2192=-]\s*$",
     re.IGNORECASE,
 )
+_NEAR = 34
+"""How many characters before a value may hold the word that says whether it is the old or the new one."""
 _OLD_AFTER = re.compile(
     r"^\W*(is |has been |was |does |will |has )?(no longer|outdated|dead|gone|closed|not (working|valid|in use|used|active|correct|right|mine|my|any)|doesn't (work|exist)|wrong|my old|being shut|shut down|deactivated|expired|stopped|any ?more)\b",
     re.IGNORECASE,
@@ -113,7 +116,7 @@ _SPECIAL: dict[str, tuple[str, ...]] = {
         "now live at|in",
     ),
     "name": ("@married .. name|be|call", "my name .. be .. not", "call me .. now", "i be now @married"),
-    "phone": ("@reach_me .. now|on|under|at", "my .. number .. be now"),
+    "phone": ("new number", "@reach_me .. now|on|under|at", "my .. number .. be now"),
 }
 
 
@@ -275,24 +278,23 @@ def _email(sentence: str, near: str, body: str) -> Change:
     return Change("email", None)
 
 
-def _is_new(text: str, address: str) -> bool:
-    return bool(_NEW_BEFORE.search(text[: text.find(address)]))
+def _is_new(text: str, value: str) -> bool:
+    return _last(_NEW_BEFORE, text, value) >= 0
 
 
-def _is_old(text: str, address: str) -> bool:
-    at = text.find(address)
-    before = text[:at]
-    nearest_old, nearest_new = _OLD_BEFORE.search(before), _NEW_BEFORE.search(before)
-    if _OLD_AFTER.match(text[at + len(address) :]):
+def _is_old(text: str, value: str) -> bool:
+    if _OLD_AFTER.match(text[text.find(value) + len(value) :]):
         return True
-    if nearest_old is None:
-        return False
-    # "not x but y", "from x to y": the word that stands nearer to the address decides.
-    return (
-        nearest_new is None
-        or nearest_old.start() >= nearest_new.start()
-        or nearest_old.group(1).lower() in ("instead of", "rather than", "in place of", "access to")
-    )
+    old, new = _last(_OLD_BEFORE, text, value), _last(_NEW_BEFORE, text, value)
+    # "not x but y", "from x to y": the word that stands nearer to the value decides.
+    return old > new
+
+
+def _last(cue: re.Pattern[str], text: str, value: str) -> int:
+    """Where the last such cue before the value ends, or -1 when there is none near it."""
+    at = text.find(value)
+    near = re.split(r"[;@]|\.\s", text[max(0, at - _NEAR) : at])[-1]
+    return max((match.end() for match in cue.finditer(near)), default=-1)
 
 
 def _is_elsewhere(text: str, address: str) -> bool:

@@ -123,7 +123,9 @@ def _is_new_subject(finding: Finding, main: list[Finding], sentences: list[Sente
     for other in main:
         context = sentences[other.sentence]
         others |= _things(context, context.clause_of(other.span[0]))
-    return bool(things) and not things & others
+    # A fault told as "it is stuck" is about whatever is asked next to it.
+    told_as_it = finding.kind == Kind.HOW_TO and main[0].kind == Kind.FAULT and not others
+    return bool(things) and not things & others and not told_as_it
 
 
 def _things(sentence: Sentence, clause: range) -> set[str]:

@@ -179,7 +179,9 @@ def _ended(sentence: Sentence) -> str:
 
 def _is_foreign(message: Message) -> bool:
     """Whether the message is in a language the rules do not know: then they would only guess."""
-    words = [token.text for sentence in message.sentences for token in sentence.tokens if token.kind == "word"]
+    words = [
+        token.text for sentence in message.sentences for token in sentence.tokens if token.kind == "word"
+    ]
     foreign = sum(word in word_set("foreign") for word in words)
     letters = "".join(words)
     other_script = sum(ord(letter) > 0x24F for letter in letters)

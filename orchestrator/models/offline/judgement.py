@@ -11,7 +11,7 @@ from orchestrator.models.offline.evidence import Finding
 from orchestrator.models.offline.forms import has_form
 from orchestrator.models.offline.patterns import Span, pattern
 from orchestrator.models.offline.sentences import Sentence
-from orchestrator.models.offline.tables import table
+from orchestrator.models.offline.tables import table, word_set
 
 
 @dataclass
@@ -44,7 +44,12 @@ class Message:
     def is_fine_again(self) -> bool:
         elsewhere = set(table("stance")["other_things_fine"].split())
         return any(
-            sentence.has("fine_again") and not elsewhere & set(sentence.words())
+            sentence.has("fine_again")
+            and not elsewhere & set(sentence.words())
+            and not sentence.is_question
+            and not any(
+                "to" in sentence.words(max(0, at - 1), at) for at, _ in sentence.concepts["fine_again"]
+            )
             for sentence in self.sentences
         )
 
@@ -64,6 +69,8 @@ def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str |
         return None
     if _is_about_policy(sentence, span):
         return "how_to"
+    if not _is_own(sentence, span, message) or (stance.is_habitual(sentence, span) and not message.claims):
+        return "how_to" if has_form("question", sentence, span) else None
     if stance.is_of_others(sentence, span):
         return "how_to" if sentence.is_question or sentence.has("learn") else None
     inner = ("twice", "take", "charge")
@@ -79,6 +86,8 @@ def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str |
     if message.is_settled or _is_long_ago(sentence, message) or stance.finds("thanked", sentence):
         return None
     asked = stance.is_asked(sentence, span) and not message.claims
+    if asked and stance.is_about_what_may_come(sentence, span):
+        return "how_to"
     return "duplicate_check" if asked or message.declines_refund else "duplicate_charge"
 
 
@@ -113,6 +122,18 @@ def _is_about_policy(sentence: Sentence, span: Span) -> bool:
     )
 
 
+def _is_own(sentence: Sentence, span: Span, message: Message) -> bool:
+    """Whether it is told of the writer: they say I, we or my, name an invoice, or throw it down without a subject."""
+    own = {"i", "me", "my", "we", "us", "our", "mine"}
+    if any(own & set(other.words()) for other in message.sentences):
+        return True
+    asks_how = stance.is_wh_question(sentence, span[0]) and sentence.has("sure_how")
+    named = any(token.kind in ("id", "money") for other in message.sentences for token in other.tokens)
+    gerund = sentence.tokens[span[0]].text.endswith("ing")
+    told = not sentence.is_question and bool(word_set("past_auxiliaries") & set(sentence.words()))
+    return not asks_how and not gerund and (named or told or message.claims or span[0] <= 2)
+
+
 def _is_long_ago(sentence: Sentence, message: Message) -> bool:
     """Whether it is an old story, with nothing asked about it now."""
     if not stance.finds("long_ago", sentence):
@@ -129,6 +150,8 @@ def _fault(sentence: Sentence, span: Span, message: Message) -> str | None:
     if any(stance.denies_within(sentence, span, one) for one in ("hard_broken",)):
         return None
     first, second, *_ = [*sentence.words(sentence.clause_of(span[0]).start), "", ""]
+    if (first, second) == ("is", "there") and {"known", "any"} & set(sentence.words()):
+        return "how_to"
     general = (
         first in ("do", "does", "would", "will", "could", "can") and sentence.is_question and second != "you"
     )
@@ -150,6 +173,10 @@ def _invoice_question(sentence: Sentence, span: Span, message: Message) -> str |
         return None
     if stance.is_imagined(sentence, span) and not sentence.has("please"):
         return "how_to" if has_form("question", sentence, span) else None
+    named = any(token.kind in ("id", "money") for token in sentence.tokens)
+    own = {"i", "me", "my", "we", "us", "our", "mine", "last", "latest"} & set(sentence.words())
+    if sentence.is_question and not own and not named:
+        return "how_to"
     if stance.is_general(sentence, span) or stance.is_habitual(sentence, span):
         return "how_to"
     if sentence.has("thanks") and not has_form("request", sentence, span):

@@ -105,6 +105,8 @@ def is_general(sentence: Sentence, span: Span) -> bool:
         return True
     clause = sentence.clause_of(span[0])
     words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
+    if {"my", "our"} & set(words):
+        return False
     return len(words) > 1 and words[0] in word_set("auxiliaries") and words[1] in _words("general_subjects")
 
 
@@ -126,6 +128,23 @@ def is_habitual(sentence: Sentence, span: Span) -> bool:
         return False
     return words[1] in ("you", "halyard") or (
         words[1] in ("i", "we") and words[2] in ("get", "need", "receive")
+    )
+
+
+def is_about_what_may_come(sentence: Sentence, span: Span) -> bool:
+    """Whether a yes-or-no question asks what will or would be, and not what was."""
+    clause = sentence.clause_of(span[0])
+    words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
+    return bool(words) and words[0] in (
+        "will",
+        "would",
+        "can",
+        "could",
+        "may",
+        "might",
+        "should",
+        "do",
+        "does",
     )
 
 

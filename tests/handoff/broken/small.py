@@ -73,14 +73,14 @@ class SmallHandoff(Extension):
     async def receive_handoff(self, envelope: Any, ctx: Ctx) -> CallToolResult:
         """Receive a handoff."""
         try:
-            parsed = parse_envelope(envelope)
+            parsed = self.parse(envelope)
             self.check_target(parsed)
             return answer(await self.admit(parsed, ctx))
         except StructuredError as error:
-            return refusal(error, server=NAME)
+            return self.refusal(error)
 
     async def admit(self, envelope: HandoffEnvelope, ctx: Ctx) -> JsonObject:
-        token, fingerprint = envelope.idempotency_token, envelope.fingerprint()
+        token, fingerprint = envelope.idempotency_token, self.fingerprint(envelope)
         known = self.known(token)
         if known is None:
             self.check_fresh(envelope)
@@ -90,19 +90,35 @@ class SmallHandoff(Extension):
                 "idempotency_token is known", code="token_conflict", field="idempotency_token"
             )
         elif known["receipt"]:
-            return {**json.loads(known["receipt"]), "replayed": True}
+            return self.replay(json.loads(known["receipt"]))
         elif not self.take_over(token, known):
             return processing(envelope)
+        return await self.start(envelope, ctx)
+
+    async def start(self, envelope: HandoffEnvelope, ctx: Ctx) -> JsonObject:
+        token = envelope.idempotency_token
         run = asyncio.create_task(self.work(envelope, ctx))
         self.runs[token] = run
         run.add_done_callback(lambda _: self.runs.pop(token))
         return await asyncio.shield(run)
+
+    def parse(self, value: Any) -> HandoffEnvelope:
+        return parse_envelope(value)
+
+    def fingerprint(self, envelope: HandoffEnvelope) -> str:
+        return envelope.fingerprint()
+
+    def refusal(self, error: StructuredError) -> CallToolResult:
+        return refused(error.to_json())
 
     def check_target(self, envelope: HandoffEnvelope) -> None:
         check_target(envelope, NAME)
 
     def check_fresh(self, envelope: HandoffEnvelope) -> None:
         check_fresh(envelope, datetime.now(UTC))
+
+    def replay(self, receipt: JsonObject) -> JsonObject:
+        return {**receipt, "replayed": True}
 
     def known(self, token: str) -> JsonObject | None:
         return self._row("received", token)
@@ -136,23 +152,25 @@ class SmallHandoff(Extension):
         tool = tools.get(envelope.next_tool_hint or "")
         if tool is None:
             return receipt_of(envelope, "accepted")
-        if tool.name in REQUIRED:
+        if not self.allows(tool.name):
             return receipt_of(envelope, "accepted", next_tools=[tool.name])
-        flat = {
-            name: envelope.accumulated_context[name]
-            for name in tool.input_schema.get("required", [])
-            if name in envelope.accumulated_context
-        }
-        arguments = {**flat, **envelope.arguments()}
-        if envelope.continuation_token is not None:
-            arguments["cursor"] = envelope.continuation_token
-        missing = [name for name in tool.input_schema.get("required", []) if name not in arguments]
-        if missing:
+        required = tool.input_schema.get("required", [])
+        arguments = self.arguments(envelope, required)
+        if missing := [name for name in required if name not in arguments]:
             return receipt_of(envelope, "accepted", next_tools=[tool.name], missing_arguments=missing)
         self.note(str(envelope.session_id), tool.name)
         result = await ctx.mcp_server.call_tool(tool.name, arguments, ctx)
         assert isinstance(result, CallToolResult)
         return receipt_of(envelope, "completed", result=result.structured_content)
+
+    def allows(self, tool: str) -> bool:
+        return tool not in REQUIRED
+
+    def arguments(self, envelope: HandoffEnvelope, required: Sequence[str]) -> JsonObject:
+        context = envelope.accumulated_context
+        flat = {name: context[name] for name in required if name in context}
+        cursor = {"cursor": envelope.continuation_token} if envelope.continuation_token else {}
+        return {**flat, **envelope.arguments(), **cursor}
 
     async def prepare_handoff(
         self,
@@ -180,8 +198,7 @@ class SmallHandoff(Extension):
         asked = canonical_json({**fields, "session_id": session_id}).decode()
         if known := self._row("prepared", token):
             if known["asked"] != asked:
-                error = StructuredError("idempotency_token is known", code="token_conflict")
-                return refusal(error, server=NAME)
+                return self.refusal(StructuredError("idempotency_token is known", code="token_conflict"))
             return answer({"envelope": json.loads(known["envelope"])})
         now = datetime.now(UTC).isoformat()
         envelope = {**fields, "handoff_id": str(uuid.uuid4()), "created_at": now}
@@ -191,8 +208,7 @@ class SmallHandoff(Extension):
     async def get_context(self, session_id: str) -> CallToolResult:
         """Show a session."""
         if as_uuid(session_id) is None:
-            error = StructuredError("session_id is no UUID", code="invalid_argument", field="session_id")
-            return refusal(error, server=NAME)
+            return self.refusal(StructuredError("session_id is no UUID", code="invalid", field="session_id"))
         calls = [{"tool": tool} for tool in self.noted.get(session_id, [])]
         return answer({"session_id": session_id, "calls": calls})
 
@@ -240,22 +256,26 @@ def answer(value: JsonObject) -> CallToolResult:
     return CallToolResult(content=[text], structured_content=value)
 
 
-def refusal(error: StructuredError, *, server: str) -> CallToolResult:
-    result = answer({**error.to_json(), "server": server})
-    return result.model_copy(update={"is_error": True})
+def refused(error: JsonObject) -> CallToolResult:
+    return answer({**error, "server": NAME}).model_copy(update={"is_error": True})
 
 
-def serve(extension: type[SmallHandoff]) -> None:
-    """Serve over stdio with the state in the file that the command names."""
-    server: MCPServer[Any] = MCPServer(NAME, extensions=[extension(sys.argv[1])], log_level="ERROR")
+def build(extension: Extension, *, work_seconds: float = WORK_SECONDS) -> MCPServer[Any]:
+    """The server with one tool of its own."""
+    server: MCPServer[Any] = MCPServer(NAME, extensions=[extension], log_level="CRITICAL")
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=True))
     async def look_up(name: str, cursor: str = "") -> dict[str, str]:
         """Look a name up, slowly."""
-        await asyncio.sleep(WORK_SECONDS)
+        await asyncio.sleep(work_seconds)
         return {"name": name, "cursor": cursor}
 
-    server.run("stdio")
+    return server
+
+
+def serve(extension: type[SmallHandoff]) -> None:
+    """Serve over stdio with the state in the file that the command names."""
+    build(extension(sys.argv[1])).run("stdio")
 
 
 def command(server: str, directory: Path) -> list[str]:
