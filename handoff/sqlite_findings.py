@@ -27,6 +27,11 @@ def settings(work: Transaction) -> list[str]:
     ]
 
 
+def write_again(work: Transaction) -> None:
+    """Write something, to see whether the disk takes it; SQLite skips what changes nothing."""
+    work.execute("INSERT OR REPLACE INTO meta VALUES ('tried_at', ?)", (str(work.now),))
+
+
 def integrity(connection: driver.Connection, path: Path) -> list[str]:
     """Whether the file is sound and closed to other users; reads the whole file."""
     problems = [row[0] for row in connection.execute("PRAGMA quick_check(5)").fetchall()]

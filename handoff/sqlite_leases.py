@@ -15,6 +15,12 @@ RENEW_SQL = "UPDATE leases SET expires_at = ? WHERE name = ? AND owner = ? AND n
 RELEASE_SQL = """UPDATE leases SET owner = NULL, expires_at = 0
     WHERE name = ? AND owner = ? AND number = ?"""
 
+SET_BACK = 2
+"""A lease that ends more than so many lengths of a new one ahead was taken before the clock was set back.
+
+Its holder may be dead for as long as the clock went back; if it lives, its late write is refused.
+"""
+
 
 def acquire(name: str, owner: str, seconds: float) -> Unit[Lease | None]:
     """A unit that takes the lease, unless another owner holds it."""
@@ -23,7 +29,7 @@ def acquire(name: str, owner: str, seconds: float) -> Unit[Lease | None]:
         known = work.execute(HOLDER_SQL, (name,)).fetchone()
         holder, number, expires_at = known or (None, _floor(work), 0.0)
         if holder != owner:
-            if holder is not None and expires_at > work.now:
+            if holder is not None and work.now < expires_at <= work.now + SET_BACK * seconds:
                 return None
             number += 1
         lease = Lease(name, owner, number, work.now + seconds)

@@ -217,8 +217,10 @@ class SqliteStore:
         return await self._write(sqlite_sweep.sweep(limit))
 
     async def ping(self) -> None:
-        """Raises: StoreUnavailableError unless the file can be read."""
+        """Raises: StoreUnavailableError unless the file can be read, and written if the last write failed."""
         await self._row("SELECT 1 FROM meta")
+        if self._writer.failed:
+            await self._write(sqlite_findings.write_again)
 
     async def check(self) -> list[str]:
         """One line per finding about the file and its settings; reads the whole file."""

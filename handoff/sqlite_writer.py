@@ -60,6 +60,8 @@ class GroupWriter:
         self._waiting: deque[_Waiting] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._disk_was_full = False
+        self.failed = False
+        """The last batch did not reach the disk."""
 
     async def run(self, unit: Unit[T]) -> T:
         """Run `unit` in a transaction and return its result once that is durable.
@@ -103,8 +105,10 @@ class GroupWriter:
         try:
             outcomes = await self._connection.run(lambda connection: self._run(connection, units))
         except StoreLockedError as error:
+            self.failed = True
             self._wait_on(batch, error)
         except Exception as error:
+            self.failed = True
             if error.__cause__ is not None and primary_code(error.__cause__) == FULL:
                 self._disk_was_full = True
             _refuse(batch, error)
@@ -112,6 +116,7 @@ class GroupWriter:
             _refuse(batch, StoreUnavailableError("the store stopped; whether it wrote is unknown"))
             raise
         else:
+            self.failed = False
             _resolve(batch, outcomes)
 
     def _run(self, connection: driver.Connection, units: Sequence[Unit[Any]]) -> list[Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from handoff.signing_keys import keys_from_environment
 from handoff.store import Store
 from handoff.stores import open_store
 from orchestrator.journal import Journal, OnStep
@@ -68,7 +70,7 @@ async def open_desk(
 
     Servers started here keep their own files beside the orchestrator's (`servers_store`). The model is
     closed with the desk. `errlog` gets what those servers write to standard error; None passes it on.
-    Raises: StoreError.
+    Raises: StoreError; KeysError when the keys that sign envelopes cannot be used.
     """
     try:
         store = await open_store(store_url, namespace=NAMESPACE)
@@ -76,7 +78,8 @@ async def open_desk(
             env = {"SWITCHBOARD_STORE": servers_store(store_url)}
             async with ServerLinks(team.servers, env=env, errlog=errlog) as links:
                 journal = Journal(store, on_step=on_step)
-                runner = Runner(team, model, ToolBox(team, links), journal, on_text=on_text)
+                keys = keys_from_environment(os.environ)
+                runner = Runner(team, model, ToolBox(team, links), journal, on_text=on_text, keys=keys)
                 yield Desk(team, runner, journal, links, model_name.partition(":")[0], store)
         finally:
             await store.close()

@@ -162,14 +162,13 @@ class Dispatcher:
             await asyncio.wait(late)
 
     async def _listed(self, status: str) -> AsyncIterator[Record]:
-        """Heads of that status, oldest first, without the runs of asked agents: their parents resume them."""
+        """Heads of that status, oldest first. The journal lists no runs of asked agents: parents resume them."""
         cursor: str | None = None
         more = True
         while more:
             page = await self._journal.find("status", status, limit=100, cursor=cursor, newest_first=False)
             for head in page.records:
-                if head.data["parent_run_id"] is None:
-                    yield head
+                yield head
             cursor = page.cursor
             more = cursor is not None
 

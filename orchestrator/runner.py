@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 import structlog
 
+from handoff.signing_keys import KeySource
 from handoff.store import new_id
 from orchestrator import people, transfer
 from orchestrator.journal import Journal
@@ -46,7 +47,10 @@ _CHILD_MARGIN_SECONDS = 1.0
 
 
 class Runner:
-    """Takes runs from their request to their end. Holds no run state of its own."""
+    """Takes runs from their request to their end. Holds no run state of its own.
+
+    `keys` sign the envelopes it sends, for servers that ask for a signature.
+    """
 
     def __init__(
         self,
@@ -56,8 +60,10 @@ class Runner:
         journal: Journal,
         *,
         on_text: OnText | None = None,
+        keys: KeySource | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._keys = keys
         self._team = team
         self._model = model
         self._tools = tools
@@ -245,7 +251,8 @@ class Runner:
         loop = asyncio.get_running_loop()
         sent = state.prepared.get(call["id"])
         if sent is None:
-            sent = transfer.prepare(state, call, self._team.agents[target], now=self._clock())
+            agent = self._team.agents[target]
+            sent = transfer.prepare(state, call, agent, now=self._clock(), keys=self._keys)
             await self._journal.append(state, sent)
         began = loop.time()
         status, replayed = "kept", False

@@ -7,7 +7,9 @@ import uuid
 from datetime import UTC, datetime
 
 from handoff.envelope import MAX_BYTES, HandoffEnvelope
-from handoff.errors import EnvelopeError
+from handoff.errors import StructuredError
+from handoff.signing import sign
+from handoff.signing_keys import KeySource
 from orchestrator.messages import ASK
 from orchestrator.models.protocol import JsonObject
 from orchestrator.state import RunState
@@ -55,9 +57,12 @@ def _check_hops(state: RunState) -> None:
         raise RefusedHandoffError("hops", f"the run has made its {state.started.hops} handoffs")
 
 
-def prepare(state: RunState, call: JsonObject, target: Agent, *, now: float) -> HandoffPrepared:
+def prepare(
+    state: RunState, call: JsonObject, target: Agent, *, now: float, keys: KeySource | None = None
+) -> HandoffPrepared:
     """The envelope of a transfer or an ask: distilled context, the run's deadline as its time to live.
 
+    Signed when there are `keys`.
     Raises: RefusedHandoffError with code `oversize` when the facts do not fit.
     """
     started = state.started
@@ -81,7 +86,8 @@ def prepare(state: RunState, call: JsonObject, target: Agent, *, now: float) -> 
     try:
         if len(envelope.canonical()) > MAX_BYTES:
             raise RefusedHandoffError("oversize", "the facts of the handoff do not fit into an envelope")
-    except EnvelopeError as error:
+        signed = envelope if keys is None else sign(envelope, keys)
+    except StructuredError as error:
         raise RefusedHandoffError(error.code, error.message) from error
     return HandoffPrepared(
         source=state.agent,
@@ -89,7 +95,7 @@ def prepare(state: RunState, call: JsonObject, target: Agent, *, now: float) -> 
         call_id=call["id"],
         manner="ask" if asked else "transfer",
         server=target.home,
-        envelope=envelope.model_dump(mode="json"),
+        envelope=signed.model_dump(mode="json"),
     )
 
 

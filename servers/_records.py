@@ -104,14 +104,31 @@ async def commit(store: Store, call: Call, writes: Sequence[Write], result: R) -
     stands for another call; TokenExpiredError when it was used too long ago; StaleFenceError when the
     handoff's lease was lost; VersionConflictError.
     """
-    token = None
-    if call.token is not None:
-        outcome = result.model_dump(mode="json")
-        token = Token(token_key(call), call.fingerprint, outcome, keep_seconds=keep_seconds())
-    done = await store.commit(writes, token=token, fence=call.fence, actor=call.principal)
+    result, _ = await commit_numbered(store, call, writes, result, {})
+    return result
+
+
+async def commit_numbered(
+    store: Store, call: Call, writes: Sequence[Write], result: R, numbered: Mapping[str, int]
+) -> tuple[R, Committed]:
+    """The same for a result that tells the number of its first append, as `Token.numbered` says.
+
+    The fields in `numbered` are the result's last ones, so that a replay has them in the same order.
+    """
+    outcome = result.model_dump(mode="json", exclude=set(numbered))
+    token = Token(
+        token_key(call) if call.token is not None else "",
+        call.fingerprint,
+        outcome,
+        keep_seconds=keep_seconds(),
+        numbered=numbered,
+    )
+    done = await store.commit(
+        writes, token=token if token.key else None, fence=call.fence, actor=call.principal
+    )
     if isinstance(done, Replayed):
         raise replay(call, done)
-    return result
+    return result.model_copy(update={name: done.seqs[0] + plus for name, plus in numbered.items()}), done
 
 
 def replay(call: Call, known: Replayed) -> ReplayedCall | TokenConflictError:

@@ -41,12 +41,6 @@ PROMISES: tuple[Promise, ...] = (
         needs=("H-REPLAY",),
     ),
     Promise(
-        "H-REDELIVER-AFTER-TTL",
-        "A finished handoff answers its stored result also after its time to live.",
-        tokens.after_ttl,
-        needs=("H-REPLAY",),
-    ),
-    Promise(
         "H-HINT-ARGUMENTS",
         "A hinted tool runs as if called, with the arguments of the context.",
         hinting.arguments,
@@ -88,6 +82,12 @@ PROMISES: tuple[Promise, ...] = (
         "H-ERRORS",
         "Each refusal is a structured tool error that names field and server and repeats no value.",
         refusals.structured,
+    ),
+    Promise(
+        "H-REDELIVER-AFTER-TTL",
+        "A finished handoff answers its stored result also after its time to live.",
+        tokens.after_ttl,
+        needs=("H-REPLAY",),
     ),
     Promise(
         "H-DURABLE",

@@ -39,6 +39,12 @@ def serve(
     max_queued: Annotated[
         int, typer.Option(envvar="SWITCHBOARD_MAX_QUEUED", min=0, help="Runs that may wait; more get 429.")
     ] = 100,
+    requests_per_minute: Annotated[
+        int,
+        typer.Option(
+            envvar="SWITCHBOARD_REQUESTS_PER_MINUTE", min=1, help="Requests of one caller; more get 429."
+        ),
+    ] = 6_000,
 ) -> None:
     """Serve requests over HTTP, and over MCP at /mcp, until told to end."""
     from orchestrator.asking import default_store
@@ -46,6 +52,7 @@ def serve(
     from orchestrator.models.choice import default_name, open_model
     from orchestrator.models.protocol import ModelChoiceError
     from orchestrator.service.serving import serve as serve_until_told
+    from orchestrator.service.settings import ServiceSettings
     from orchestrator.service.tokens import TokenFileError
 
     level = os.environ.get("SWITCHBOARD_LOG", "INFO").upper()
@@ -63,6 +70,7 @@ def serve(
                 tokens=tokens,
                 max_running=max_running,
                 max_queued=max_queued,
+                settings=ServiceSettings(requests_per_minute=requests_per_minute),
                 listening=lambda url: typer.echo(f"switchboard: listening on {url}", err=True),
             )
         )

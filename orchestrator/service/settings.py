@@ -8,6 +8,7 @@ MAX_INPUT_BYTES = 64 * 1024
 """Of a request's text, in UTF-8."""
 MAX_WAIT_SECONDS = 120.0
 """Longest that a call may wait for a run."""
+REQUESTS_PER_MINUTE = 6_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,8 @@ class ServiceSettings:
 
     max_body_bytes: int = 2 * MAX_INPUT_BYTES
     """Of a whole request: the text, which JSON may spell longer, and what goes with it."""
-    requests_per_minute: int = 600
-    """Of one principal."""
+    requests_per_minute: int = REQUESTS_PER_MINUTE
+    """Of one principal; as many may come at once."""
     max_streams: int = 256
     """Event streams open at once."""
     heartbeat_seconds: float = 15.0

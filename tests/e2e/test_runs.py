@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import uuid
@@ -429,3 +430,21 @@ async def test_a_write_without_an_answer_is_settled_by_a_person_before_the_model
     assert [request.agent for request in model.requests] == ["triage", "billing"]
     assert report.tool_calls[0].attempts == 3
     assert "look before you repeat" in (await ticket_of(shop, report))["description"]
+
+
+async def test_handoffs_are_signed_where_servers_ask_for_a_signature(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"sign": "k1", "keys": {"k1": base64.b64encode(b"s" * 32).decode()}}
+    monkeypatch.setenv("SWITCHBOARD_HANDOFF_KEYS", json.dumps(keys))
+    monkeypatch.setenv("SWITCHBOARD_REQUIRE_SIGNATURE", "1")
+
+    def brain(request: ModelRequest) -> Reply:
+        return transfer("billing") if request.agent == "triage" else "Signed and taken."
+
+    model = Played(brain)
+    async with open_desk(load_team(), model=model, model_name="scripted", store_url=shop.url) as desk:
+        report = await handle(desk)
+        state = await desk.journal.load(report.run_id)
+    assert (report.status, report.result) == ("completed", "Signed and taken.")
+    assert state.handoffs[0][0].envelope["signature"].startswith("v1:k1:")

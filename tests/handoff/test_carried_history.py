@@ -75,15 +75,29 @@ async def test_it_stays_when_calls_push_it_out_of_the_window(
         assert len(found["calls"]) == 3
 
 
-async def test_it_is_noted_once_however_often_and_by_how_many_the_envelope_is_delivered(
-    clocked_store: SqliteStore, clock: Clock
+@pytest.mark.parametrize("hint", ["pay", None])
+async def test_it_is_noted_once_however_many_deliver_the_envelope_at_once(
+    hint: str | None, clocked_store: SqliteStore, clock: Clock
 ) -> None:
-    sent = told(clock, next_tool_hint="pay", accumulated_context={"amount": 3})
+    sent = told(clock, next_tool_hint=hint, accumulated_context={"amount": 3})
     async with open_desk(clocked_store, clock) as desk, Client(desk.server) as client:
         await asyncio.gather(*(receipt(client, sent) for _ in range(20)))
         found = await context_of(client)
         assert found["summary_before_window"].count("paid twice") == 1
-        assert len(found["calls"]) == 1
+        assert len(found["calls"]) == (1 if hint else 0)
+
+
+async def test_it_is_not_noted_again_when_the_work_is_taken_up_again(
+    clocked_store: SqliteStore, clock: Clock
+) -> None:
+    context = {"arguments": {"code": "away", "retryable": True}}
+    sent = told(clock, next_tool_hint="fail", accumulated_context=context)
+    async with open_desk(clocked_store, clock) as desk, Client(desk.server) as client:
+        for _ in range(3):
+            assert (await receipt(client, sent))["status"] == "failed"
+        found = await context_of(client)
+        assert found["summary_before_window"].count("paid twice") == 1
+        assert len(found["calls"]) == 3
 
 
 async def test_a_refused_handoff_leaves_no_history(clocked_store: SqliteStore, clock: Clock) -> None:
@@ -96,9 +110,12 @@ async def test_a_refused_handoff_leaves_no_history(clocked_store: SqliteStore, c
 
 async def test_a_long_history_is_cut_to_the_budget(clocked_store: SqliteStore, clock: Clock) -> None:
     async with open_desk(clocked_store, clock) as desk, Client(desk.server) as client:
+        meta: Any = {SESSION_META: SESSION}
+        await client.call_tool("find_invoice", {"invoice_id": "inv_1"}, meta=meta)
         await receipt(client, told(clock, "漢" * 20_000))
         found = await context_of(client)
         assert 1900 < len(found["summary_before_window"]) <= 2000
+        assert [call["tool"] for call in found["calls"]] == ["find_invoice"]
 
 
 async def test_history_travels_on_with_the_next_handoff(tmp_path: Path, clock: Clock) -> None:

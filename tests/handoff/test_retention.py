@@ -215,6 +215,37 @@ async def test_a_backlog_is_swept_in_steps_and_to_the_end(
         assert await desk.store.count("handoffs", "kept", "") == 1
 
 
+async def test_sweeps_of_two_processes_do_not_disturb_each_other(
+    clocked_store: SqliteStore, checkpoints: StoreCheckpoints, clock: Clock
+) -> None:
+    async with (
+        open_desk(clocked_store, clock, checkpoints=checkpoints) as desk,
+        Client(desk.server) as client,
+    ):
+        await asyncio.gather(*(receipt(client, envelope(clock)) for _ in range(40)))
+        clock.advance(DAY)
+        removed = await asyncio.gather(*(sweep_all([checkpoints], limit=5) for _ in range(4)))
+        assert sum(removed) == 40
+        assert await checkpoints.sweep() == 0
+
+
+async def test_a_sweep_that_cannot_write_says_so(
+    clocked_store: SqliteStore, checkpoints: StoreCheckpoints, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise StoreUnavailableError("the disk is full")
+
+    async with (
+        open_desk(clocked_store, clock, checkpoints=checkpoints) as desk,
+        Client(desk.server) as client,
+    ):
+        await receipt(client, envelope(clock))
+        clock.advance(DAY)
+        monkeypatch.setattr(clocked_store, "commit", full)
+        with pytest.raises(StoreUnavailableError):
+            await checkpoints.sweep()
+
+
 async def test_sessions_that_are_over_are_swept(clocked_store: SqliteStore, clock: Clock) -> None:
     meta: Any = {SESSION_META: "00000000-0000-0000-0000-000000000001"}
     async with open_desk(clocked_store, clock) as desk, Client(desk.server) as client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -44,19 +44,19 @@ class World:
     runner: Runner
     journal: Journal
     model: Played
-    ended: dict[str, asyncio.Event] = field(default_factory=dict)
+    ended: dict[str, asyncio.Event]
+    """Set when the run ends, for the runs that are watched."""
 
     async def submit(self, text: str = "Hi", *, session: str | None = None) -> str:
         started = self.runner.request(text, session_id=session)
         with self.dispatcher.place():
             await self.journal.queue(started)
-            self.ended[started.run_id] = asyncio.Event()
+            self.watch(started.run_id)
             self.dispatcher.submit(started.run_id, started.session_id)
         return started.run_id
 
-    def on_step(self, run_id: str, step: Step) -> None:
-        if step.kind == "ended" and run_id in self.ended:
-            self.ended[run_id].set()
+    def watch(self, *runs: str) -> None:
+        self.ended.update({run: asyncio.Event() for run in runs})
 
     async def status(self, run_id: str) -> str:
         head = await self.journal.head(run_id)
@@ -70,44 +70,46 @@ class World:
 @asynccontextmanager
 async def world(store: Store, brain: Brain = hello, **bounds: int) -> AsyncIterator[World]:
     team = team_at(DEAD, run_seconds=WAIT_SECONDS)
-    team = team.model_copy(
-        update={
-            "agents": {name: each.model_copy(update={"tools": ()}) for name, each in team.agents.items()},
-        }
-    )
+    bare = {name: agent.model_copy(update={"tools": ()}) for name, agent in team.agents.items()}
+    team = team.model_copy(update={"agents": bare})
     model = Played(brain)
-    told: list[Callable[[str, Step], None]] = []
+    ended: dict[str, asyncio.Event] = {}
+
+    def on_step(run_id: str, step: Step) -> None:
+        if step.kind == "ended" and run_id in ended:
+            ended[run_id].set()
+
     async with ServerLinks(team.servers) as links:
-        journal = Journal(store, on_step=lambda run_id, step: [tell(run_id, step) for tell in told] and None)
+        journal = Journal(store, on_step=on_step)
         runner = Runner(team, model, ToolBox(team, links), journal)
         dispatcher = Dispatcher(runner, journal, Sessions(team, journal), **bounds)
-        opened = World(dispatcher, runner, journal, model)
-        told.append(opened.on_step)
-        yield opened
+        yield World(dispatcher, runner, journal, model, ended)
         await dispatcher.drain(0)
 
 
 async def until(met: Callable[[], bool]) -> None:
     """Wait, for a bounded time, until the loop's other tasks have made it true."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while not met():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 it has no event of its own
+        while not met():  # noqa: ASYNC110 it has no event of its own
+            await asyncio.sleep(0.005)
 
 
 async def test_never_more_runs_are_in_work_than_may_be(store: SqliteStore) -> None:
     now = peak = 0
+    gate = asyncio.Event()
 
     async def brain(request: ModelRequest) -> Reply:
         nonlocal now, peak
         now += 1
         peak = max(peak, now)
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await asyncio.wait_for(gate.wait(), WAIT_SECONDS)
         now -= 1
         return "Done."
 
     async with world(store, brain, max_running=3) as desk:
         runs = [await desk.submit() for _ in range(30)]
+        await until(lambda: now == 3)
+        gate.set()
         await desk.until_ended(*runs)
     assert peak == 3
     assert [await desk.status(run) for run in runs] == ["completed"] * 30
@@ -181,7 +183,7 @@ async def test_what_a_process_left_unfinished_is_taken_up_by_the_next(store: Sql
         await until(lambda: len(first.model.requests) == 2)
     assert [await first.status(run) for run in runs] == ["running", "running", "queued", "queued"]
     async with world(store, max_running=2) as second:
-        second.ended = {run: asyncio.Event() for run in runs}
+        second.watch(*runs)
         assert await second.dispatcher.recover() == 4
         await second.until_ended(*runs)
         assert await second.dispatcher.recover() == 0
@@ -204,7 +206,7 @@ async def test_the_run_of_an_asked_agent_is_taken_up_by_the_one_that_asked(store
     gate = asyncio.Event()
     gate.set()
     async with world(store, asking(gate)) as second:
-        second.ended = {run: asyncio.Event()}
+        second.watch(run)
         assert await second.dispatcher.recover() == 1
         await second.until_ended(run)
         listed = await second.journal.heads()
@@ -221,7 +223,7 @@ async def test_a_run_that_another_worker_holds_is_tried_again(
     other = Journal(store)
     async with world(store) as desk:
         started = desk.runner.request("Hi")
-        desk.ended[started.run_id] = asyncio.Event()
+        desk.watch(started.run_id)
         await desk.journal.queue(started)
         async with other.holding(started.run_id):
             desk.dispatcher.submit(started.run_id, started.session_id)
@@ -312,6 +314,20 @@ async def test_a_cancelled_run_gives_its_slot_to_the_next(store: SqliteStore) ->
     assert state.ended is not None
     assert state.ended.status == "cancelled"
     assert (await desk.status(first), await desk.status(second)) == ("cancelled", "completed")
+
+
+async def test_cancelling_ends_the_runs_of_asked_agents_too(store: SqliteStore) -> None:
+    async def brain(request: ModelRequest) -> Reply:
+        if request.agent == "billing":
+            await asyncio.wait_for(asyncio.Event().wait(), WAIT_SECONDS)
+        return [use("ask_billing", question="How much?"), use("ask_billing", question="When?")]
+
+    async with world(store, brain) as desk:
+        run = await desk.submit()
+        await until(lambda: len(desk.model.requests) == 3)
+        await desk.dispatcher.cancel(run)
+        children = (await desk.journal.find("parent", run)).records
+    assert [child.data["status"] for child in children] == ["cancelled"] * 2
 
 
 async def test_cancelled_runs_are_not_taken_up_again(store: SqliteStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx2
 import pytest
 
 from orchestrator.service.app import OPERATIONS
-from orchestrator.service.serving import AddressError
+from orchestrator.service.serving import AddressError, open_listener
 from orchestrator.service.settings import ServiceSettings
 from orchestrator.service.tokens import TokenFileError, Tokens, new_token
 from tests.orchestrator.serving import service, token_file
@@ -164,6 +165,14 @@ def test_a_new_token_is_known_by_its_hash(tmp_path: Path) -> None:
     assert caller is not None
     assert (caller.principal, caller.is_staff) == ("chat", True)
     assert token not in path.read_text("utf-8")
+
+
+def test_answers_do_not_wait_for_the_acknowledgement_of_their_headers() -> None:
+    with open_listener("127.0.0.1", 0, guarded=False) as listener:
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_other_machines_are_not_served_without_tokens(tmp_path: Path) -> None:

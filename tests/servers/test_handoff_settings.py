@@ -112,6 +112,20 @@ async def test_a_token_committed_after_its_time_is_refused_inside_the_commit_too
         await host.server.close()
 
 
+async def test_a_server_keeps_its_handoffs_as_long_as_it_is_told(store: SqliteStore) -> None:
+    host = hosted(DEFINITION, store, handoffs=HandoffSettings(retention=Retention(days=2)))
+    async with Client(host.server) as client:
+        asked = {"target_server": "sample", "accumulated_context": {}}
+        prepared = await call(client, "prepare_handoff", **asked)
+        assert (await call(client, "receive_handoff", **prepared))["status"] == "accepted"
+    await host.server.close()
+    for collection in ("handoffs", "prepared_handoffs"):
+        [entry] = await store.log(collection)
+        record = await store.get(collection, entry.id)
+        assert record is not None
+        assert abs(record.data["keep_until"] - entry.at - 2 * DAY) < 60
+
+
 async def test_without_any_setting_nothing_is_signed_and_tokens_are_kept_thirty_days() -> None:
     async with handoff_settings({}) as settings:
         assert settings == HandoffSettings()

@@ -11,8 +11,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from handoff.errors import JsonObject
+from handoff import sqlite_writer
+from handoff.errors import JsonObject, StoreUnavailableError
 from handoff.sqlite_connection import LOCK_WAIT_SECONDS
+from handoff.sqlite_store import SqliteStore
+from handoff.store import Put
 from tests.soak.conftest import Report
 from tests.soak.envelopes import ticket_envelope, token_of
 from tests.soak.faults import failing_sync, foreign_lock, small_disk
@@ -20,10 +23,10 @@ from tests.soak.processes import Service, server_command, serving
 from tests.soak.tickets import checked, tickets_by_subject
 from tests.soak.wire import Answer, Wire, connections
 
-BALLAST_BYTES = 300_000
+BALLAST_BYTES = 400_000
 MOST_DELIVERIES = 400
 """More than fit on the small disk."""
-IN_FLIGHT = 8
+IN_FLIGHT = 4
 RECOVERY_SECONDS = 20.0
 
 
@@ -128,6 +131,20 @@ async def test_a_server_whose_disk_does_not_sync_says_that_it_is_not_ready(tmp_p
             assert await readiness(service) == 503
         await completed(wire, ticket_envelope())
         assert await readiness(service) == 200
+
+
+async def test_a_store_that_failed_to_write_is_not_ready_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "LOCK_WAIT_SECONDS", 0.3)
+    async with await SqliteStore.open(tmp_path / "store.db", owner="test") as store:
+        async with foreign_lock(store.path):
+            await store.ping()
+            with pytest.raises(StoreUnavailableError):
+                await store.commit([Put("things", "a", {})])
+            with pytest.raises(StoreUnavailableError):
+                await store.ping()
+        await store.ping()
 
 
 @pytest.mark.parametrize(

@@ -45,16 +45,17 @@ class PostalAddress:
         return {name: value for name, value in parts.items() if value}
 
 
-def find_address(text: str) -> PostalAddress | None:
-    """The first complete address in `text`: street with number, city, and postcode or country."""
-    best: PostalAddress | None = None
+def find_addresses(text: str) -> list[tuple[int, int, PostalAddress]]:
+    """The complete addresses in `text`, each with where it begins and ends."""
+    found: dict[tuple[str, str | None], tuple[int, int, PostalAddress]] = {}
     for cue in _CUE.finditer(text):
-        end = _END.search(text, cue.end())
-        found = parse_address(text[cue.end() : end.start() if end else len(text)])
-        # Of several beginnings of the same address the last is right: words before it are not the street.
-        if found is not None and (best is None or found.postcode == best.postcode):
-            best = found
-    return best
+        match = _END.search(text, cue.end())
+        end = match.start() if match else len(text)
+        address = parse_address(text[cue.end() : end])
+        if address is not None:
+            # Of several beginnings of the same address the last is right: words before it are not the street.
+            found[address.city, address.postcode] = (cue.end(), end, address)
+    return list(found.values())
 
 
 def parse_address(segment: str) -> PostalAddress | None:

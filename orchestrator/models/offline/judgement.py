@@ -48,7 +48,8 @@ class Message:
             and not elsewhere & set(sentence.words())
             and not sentence.is_question
             and not any(
-                "to" in sentence.words(max(0, at - 1), at) for at, _ in sentence.concepts["fine_again"]
+                {"to", "not", "never"} & set(sentence.words(max(0, at - 1), at))
+                for at, _ in sentence.concepts["fine_again"]
             )
             for sentence in self.sentences
         )
@@ -75,6 +76,8 @@ def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str |
         return "how_to" if sentence.is_question or sentence.has("learn") else None
     inner = ("twice", "take", "charge")
     if stance.is_denied(sentence, span) or any(stance.denies_within(sentence, span, one) for one in inner):
+        if stance.is_wh_question(sentence, span[0]):
+            return "how_to"
         return "duplicate_check" if sentence.is_question or stance.is_to_be_checked(sentence, span) else None
     usual = stance.is_usual(sentence, span) and not message.claims
     asks = has_form("question", sentence, span) or sentence.has("learn") or usual
@@ -175,7 +178,8 @@ def _invoice_question(sentence: Sentence, span: Span, message: Message) -> str |
         return "how_to" if has_form("question", sentence, span) else None
     named = any(token.kind in ("id", "money") for token in sentence.tokens)
     own = {"i", "me", "my", "we", "us", "our", "mine", "last", "latest"} & set(sentence.words())
-    if sentence.is_question and not own and not named:
+    definite = word_set("definite") & set(sentence.words())
+    if sentence.is_question and not (own or named or definite):
         return "how_to"
     if stance.is_general(sentence, span) or stance.is_habitual(sentence, span):
         return "how_to"

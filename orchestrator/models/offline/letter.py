@@ -39,7 +39,7 @@ class Letter:
 
 
 def open_letter(text: str) -> Letter:
-    """Take `text` apart; a message that seems to be nothing but a quotation is all body."""
+    """Take `text` apart."""
     text = _INVISIBLE.sub("", text[:MAX_CHARS]).replace("\r\n", "\n").replace("\r", "\n")
     quoted = [match.group() for match in _FENCE.finditer(text)]
     kept: list[str] = []
@@ -53,8 +53,6 @@ def open_letter(text: str) -> Letter:
         elif not _HEADER.match(line):
             kept.append(_SUBJECT.sub("", line))
     body, signature = _split_signature(kept)
-    if not body.strip():
-        return Letter(text.strip())
     return Letter(body, "\n".join(quoted), signature)
 
 

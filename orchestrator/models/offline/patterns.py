@@ -230,5 +230,10 @@ def _is_filler(token: Token) -> bool:
     return token.text in _fillers()
 
 
+def overlaps(one: Span, other: Span) -> bool:
+    """Whether two places have a token in common."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
 def _distance(one: Span, other: Span) -> int:
     return max(one[0] - other[1], other[0] - one[1], 0)

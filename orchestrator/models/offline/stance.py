@@ -105,7 +105,7 @@ def is_general(sentence: Sentence, span: Span) -> bool:
         return True
     clause = sentence.clause_of(span[0])
     words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
-    if {"my", "our"} & set(words):
+    if {"my", "our"} & set(words[1:4]):
         return False
     return len(words) > 1 and words[0] in word_set("auxiliaries") and words[1] in _words("general_subjects")
 
@@ -131,21 +131,16 @@ def is_habitual(sentence: Sentence, span: Span) -> bool:
     )
 
 
-def is_about_what_may_come(sentence: Sentence, span: Span) -> bool:
-    """Whether a yes-or-no question asks what will or would be, and not what was."""
+def is_about_what_may_come(sentence: Sentence, span: Span, *, polite: bool = False) -> bool:
+    """Whether a yes-or-no question asks what will or would be, and not what was.
+
+    `could you ...` asks for something instead; `polite` counts it in.
+    """
     clause = sentence.clause_of(span[0])
     words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
-    return bool(words) and words[0] in (
-        "will",
-        "would",
-        "can",
-        "could",
-        "may",
-        "might",
-        "should",
-        "do",
-        "does",
-    )
+    if words[1:2] == ["you"] and not polite:
+        return False
+    return bool(words) and words[0] in word_set("asking_ahead")
 
 
 def is_wh_question(sentence: Sentence, position: int) -> bool:

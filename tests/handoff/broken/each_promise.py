@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from mcp.server.extension import ToolBinding
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, TextContent
 
 from handoff.envelope import HandoffEnvelope, check_fresh, parse_envelope
 from handoff.errors import JsonObject, StructuredError
@@ -64,11 +62,6 @@ class DropsUnknownFields(SmallHandoff):
 class TakesAnyTimeToLive(SmallHandoff):
     def parse(self, value: Any) -> HandoffEnvelope:
         return parse_envelope({**value, "ttl_seconds": value.get("ttl_seconds") or 300})
-
-
-class TakesChangesForItsOwn(SmallHandoff):
-    def settings(self) -> dict[str, Any]:
-        return {**super().settings()}
 
 
 class AllowsNoSkew(SmallHandoff):
@@ -141,9 +134,62 @@ class WorksWhileTheCallerWaits(SmallHandoff):
 
 
 class PreparesAnew(SmallHandoff):
-    async def prepare_handoff(self, ctx: Ctx, **asked: Any) -> CallToolResult:  # type: ignore[override]
-        result = await super().prepare_handoff(ctx, **asked)
-        if result.is_error:
-            return result
-        envelope = result.structured_content["envelope"]
-        return answer({"envelope": {**envelope, "handoff_id": str(uuid.uuid4())}})
+    def prepared(self, token: str) -> JsonObject | None:
+        return None
+
+
+class SignsAndNeverChecks(SmallHandoff):
+    def sealed(self, envelope: JsonObject) -> JsonObject:
+        return {**envelope, "signature": f"v1:key:{'A' * 43}"}
+
+
+class MixesSessions(SmallHandoff):
+    def session(self, session_id: str) -> str:
+        return ""
+
+
+class RepeatsValues(SmallHandoff):
+    def parse(self, value: Any) -> HandoffEnvelope:
+        try:
+            return super().parse(value)
+        except StructuredError as error:
+            error.message += f", not {value}"
+            raise
+
+
+class NamesNoServer(SmallHandoff):
+    def refusal(self, error: StructuredError) -> CallToolResult:
+        return answer(error.to_json()).model_copy(update={"is_error": True})
+
+
+class RefusesInProse(SmallHandoff):
+    def refusal(self, error: StructuredError) -> CallToolResult:
+        return CallToolResult(content=[TextContent(type="text", text=error.message)], is_error=True)
+
+
+BREAKS: dict[str, tuple[type[SmallHandoff], ...]] = {
+    "H-TOOLS": (LacksATool,),
+    "H-SETTINGS": (AdvertisesNoSize,),
+    "H-RECEIPT": (LeavesNextToolsOut,),
+    "H-TARGET": (IgnoresTarget, StoresWhatItRefuses),
+    "H-SIZE-ACCEPTED": (TakesLess,),
+    "H-SIZE-REFUSED": (TakesMore,),
+    "H-UNKNOWN-FIELD": (DropsUnknownFields,),
+    "H-MALFORMED": (TakesAnyTimeToLive,),
+    "H-TTL": (IgnoresTtl,),
+    "H-CLOCK-SKEW": (AllowsNoSkew,),
+    "H-REPLAY": (NoDedup, ForgetsTheResult, WorksOnReplay),
+    "H-SPELLING": (MindsSpelling,),
+    "H-CONFLICT": (IgnoresHops,),
+    "H-REDELIVER-AFTER-TTL": (RefusesLateReplays,),
+    "H-HINT-ARGUMENTS": (PrefersFlatKeys,),
+    "H-CURSOR": (IgnoresTheCursor,),
+    "H-MISSING-ARGUMENTS": (NamesNothingMissing,),
+    "H-HINT-DESTRUCTIVE": (ClearsOnAHint,),
+    "H-IN-FLIGHT": (WorksForEachCaller,),
+    "H-CALLER-GONE": (WorksWhileTheCallerWaits,),
+    "H-PREPARE": (PreparesAnew,),
+    "H-SIGNATURE": (SignsAndNeverChecks,),
+    "H-CONTEXT": (MixesSessions,),
+    "H-ERRORS": (RepeatsValues, NamesNoServer, RefusesInProse),
+}

@@ -167,10 +167,13 @@ class SmallHandoff(Extension):
         return tool not in REQUIRED
 
     def arguments(self, envelope: HandoffEnvelope, required: Sequence[str]) -> JsonObject:
-        context = envelope.accumulated_context
-        flat = {name: context[name] for name in required if name in context}
+        flat = self.flat(envelope, required)
         cursor = {"cursor": envelope.continuation_token} if envelope.continuation_token else {}
         return {**flat, **envelope.arguments(), **cursor}
+
+    def flat(self, envelope: HandoffEnvelope, required: Sequence[str]) -> JsonObject:
+        context = envelope.accumulated_context
+        return {name: context[name] for name in required if name in context}
 
     async def prepare_handoff(
         self,
@@ -196,25 +199,35 @@ class SmallHandoff(Extension):
             "ttl_seconds": ttl_seconds,
         }
         asked = canonical_json({**fields, "session_id": session_id}).decode()
-        if known := self._row("prepared", token):
+        if known := self.prepared(token):
             if known["asked"] != asked:
                 return self.refusal(StructuredError("idempotency_token is known", code="token_conflict"))
             return answer({"envelope": json.loads(known["envelope"])})
         now = datetime.now(UTC).isoformat()
-        envelope = {**fields, "handoff_id": str(uuid.uuid4()), "created_at": now}
-        self.db.execute("insert into prepared values (?, ?, ?)", (token, asked, json.dumps(envelope)))
+        envelope = self.sealed({**fields, "handoff_id": str(uuid.uuid4()), "created_at": now})
+        self.db.execute(
+            "insert or replace into prepared values (?, ?, ?)", (token, asked, json.dumps(envelope))
+        )
         return answer({"envelope": envelope})
+
+    def prepared(self, token: str) -> JsonObject | None:
+        return self._row("prepared", token)
+
+    def sealed(self, envelope: JsonObject) -> JsonObject:
+        return envelope
 
     async def get_context(self, session_id: str) -> CallToolResult:
         """Show a session."""
         if as_uuid(session_id) is None:
             return self.refusal(StructuredError("session_id is no UUID", code="invalid", field="session_id"))
-        calls = [{"tool": tool} for tool in self.noted.get(session_id, [])]
+        calls = [{"tool": tool} for tool in self.noted.get(self.session(session_id), [])]
         return answer({"session_id": session_id, "calls": calls})
 
     async def clear_context(self, session_id: str) -> CallToolResult:
         """Forget a session."""
-        return answer({"session_id": session_id, "cleared": bool(self.noted.pop(session_id, None))})
+        return answer(
+            {"session_id": session_id, "cleared": bool(self.noted.pop(self.session(session_id), None))}
+        )
 
     async def intercept_tool_call(
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
@@ -225,7 +238,10 @@ class SmallHandoff(Extension):
         return await call_next(ctx)
 
     def note(self, session_id: str, tool: str) -> None:
-        self.noted.setdefault(session_id, []).append(tool)
+        self.noted.setdefault(self.session(session_id), []).append(tool)
+
+    def session(self, session_id: str) -> str:
+        return session_id
 
     def _row(self, table: str, token: str) -> JsonObject | None:
         cursor = self.db.execute(f"select * from {table} where token = ?", (token,))
