@@ -162,7 +162,7 @@ class Dispatcher:
             await asyncio.wait(late)
 
     async def _listed(self, status: str) -> AsyncIterator[Record]:
-        """Heads of that status, oldest first. The journal lists no runs of asked agents: parents resume them."""
+        """Heads of that status, oldest first; not of asked agents' runs, which their parents resume."""
         cursor: str | None = None
         more = True
         while more:
@@ -242,7 +242,8 @@ class Dispatcher:
         state = await self._journal.load(run_id)
         if state.seq == 1:
             await self._continue(state.started)
-        await self._runner.resume(run_id)
+        if state.ended is None:
+            await self._runner.run(state.started)
 
     async def _continue(self, started: Started) -> None:
         """Give a run that has not begun what its session is about."""

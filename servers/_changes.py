@@ -16,13 +16,25 @@ from servers._records import Records, commit, replay, token_key
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T")
 
 Read = Callable[[], Awaitable[tuple[M, int]]]
 """Gets the record and its version; what the call may not know of, it reports as missing."""
 Decide = Callable[[M, int], tuple[Sequence[Write], R]]
 """From the record and its version: the writes and the tool's result. May run several times."""
 
+Revision = Callable[[M, int], int]
+"""From the record and its version: the version that callers see and expect."""
+
 _ATTEMPTS = 5
+
+
+class OutdatedError(VersionConflictError):
+    """The caller expects a version that the record no longer has: deciding again would not help."""
+
+
+def _own_version(_: BaseModel, version: int) -> int:
+    return version
 
 
 async def change(
@@ -33,11 +45,12 @@ async def change(
     decide: Decide[M, R],
     *,
     expected_version: int | None = None,
+    revision: Revision[M] = _own_version,
 ) -> R:
     """Change the record `id` as `decide` says, together with the call's token.
 
-    Without `expected_version` a lost compare-and-swap is no news to the caller: the change is decided
-    again on the newer record, five times with full-jitter backoff. With it, the caller hears of it.
+    A lost compare-and-swap is no news to the caller: the change is decided again on the newer record, five
+    times with full-jitter backoff. That the record no longer has `expected_version`, the caller hears of.
 
     Raises: VersionConflictError whose details hold `current_version`; ContentionError; and what `read`,
     `decide` and `servers._records.commit` raise.
@@ -45,23 +58,33 @@ async def change(
 
     async def once() -> R:
         model, version = await read()
-        if expected_version is not None and expected_version != version:
-            raise VersionConflictError(records.collection, id, expected_version, version)
+        seen = revision(model, version)
+        if expected_version not in (None, seen):
+            raise OutdatedError(records.collection, id, expected_version or 0, seen)
         writes, result = decide(model, version)
         return await commit(records.store, call, writes, result)
 
+    async with records.store.locks.of(records.collection, id):
+        return await settle(records, id, call, once)
+
+
+async def settle(records: Records[M], id: str, call: Call, once: Callable[[], Awaitable[T]]) -> T:
+    """Do `once`, which reads, decides and commits, and again while it loses a compare-and-swap of `id`.
+
+    Raises: what `change` raises.
+    """
+
     def lost(error: BaseException) -> bool:
-        return expected_version is None and _is_about(error, records.collection, id)
+        return _is_about(error, records.collection, id) and not isinstance(error, OutdatedError)
 
     try:
-        async with records.store.locks.of(records.collection, id):
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(lost),
-                stop=stop_after_attempt(_ATTEMPTS),
-                wait=wait_random_exponential(multiplier=0.02, max=1.0),
-            ):
-                with attempt:
-                    return await once()
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(lost),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.02, max=1.0),
+        ):
+            with attempt:
+                return await once()
     except RetryError as error:
         raise ContentionError(
             "the record is written by many at once; nothing was changed",

@@ -8,7 +8,7 @@ import traceback
 import uuid
 from collections.abc import Iterator
 
-from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError, UnexpectedToolError
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -49,8 +49,8 @@ class ResultTooLargeError(StructuredError):
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What a tool raised, without the SDK's wrapping."""
-    while isinstance(error, ToolError) and error.__cause__ is not None:
+    """What a tool or a resource raised, without the SDK's wrapping."""
+    while isinstance(error, ToolError | ResourceError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 

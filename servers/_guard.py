@@ -8,19 +8,20 @@ customer, what was done already, what is allowed, how many at once and how long 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp.server.mcpserver.tools import Tool
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, InputRequiredResult, TextContent
+from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, InputRequiredResult, TextContent
 from mcp.types import Tool as ListedTool
 
-from handoff.errors import JsonObject
+from handoff.errors import JsonObject, StructuredError
 from handoff.tool_results import tool_error, tool_result
 from servers._access import Call, serving
 from servers._admission import Admission
@@ -33,11 +34,13 @@ from servers._failures import (
     failure,
 )
 from servers._records import ReplayedCall, replay, token_key
-from servers._results import ForbiddenError
+from servers._results import ForbiddenError, NotFoundError
 from servers._schemas import closed, without_titles
 
 if TYPE_CHECKING:
     from mcp.server.extension import Extension
+    from mcp.server.lowlevel.helper_types import ReadResourceContents
+    from pydantic import AnyUrl
 
     from handoff.store import Store
 
@@ -61,7 +64,7 @@ class Closable(Protocol):
 
 
 class GuardedServer(MCPServer[Any]):
-    """An MCP server whose tools run only through the guarded path."""
+    """An MCP server whose tools run, and whose resources are read, only through the guarded path."""
 
     def __init__(
         self,
@@ -126,6 +129,34 @@ class GuardedServer(MCPServer[Any]):
                 return tool_result(cause.result)
             return tool_error(failure(cause, name))
 
+    async def read_resource(
+        self, uri: AnyUrl | str, context: CallContext | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Read a resource within the limits of a call; all of them are for staff.
+
+        Raises: MCPError whose data is the structured error.
+        """
+        try:
+            if customer_of(context) is not None:
+                raise ForbiddenError(
+                    "this conversation may only use its own customer's records, through the tools",
+                    suggestion="use the tools, or read as staff",
+                )
+            async with self._within_deadline("the request"), self._admission.enter():
+                return await super().read_resource(uri, context)
+        except MCPError:
+            raise
+        except ResourceNotFoundError:
+            raise _as_mcp_error(
+                NotFoundError(
+                    "this server has no such resource",
+                    field="uri",
+                    suggestion="take a URI from resources/list",
+                )
+            ) from None
+        except Exception as error:
+            raise _as_mcp_error(failure(cause_of(error), "resources/read")) from None
+
     async def close(self) -> None:
         """End what the extensions still do; the store stays open."""
         for extension in self._extensions:
@@ -136,7 +167,9 @@ class GuardedServer(MCPServer[Any]):
         self, tool: Tool, call: Call, arguments: JsonObject, context: CallContext | None
     ) -> CallToolResult | InputRequiredResult:
         with serving(call):
-            async with self._within_deadline(tool):
+            repeating = "the call with the same idempotency_token: it is done at most once"
+            takes_token = TOKEN in tool.parameters["properties"]
+            async with self._within_deadline(repeating if takes_token else "the call, or ask for less"):
                 await self._refuse_known(call)
                 if not self._allows(tool):
                     raise ForbiddenError(
@@ -158,7 +191,7 @@ class GuardedServer(MCPServer[Any]):
             raise replay(call, known)
 
     @asynccontextmanager
-    async def _within_deadline(self, tool: Tool) -> AsyncIterator[None]:
+    async def _within_deadline(self, repeating: str) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self.limits.deadline_seconds) as deadline:
                 yield
@@ -167,9 +200,7 @@ class GuardedServer(MCPServer[Any]):
                 raise
             raise DeadlineExceededError(
                 f"the call was stopped after {self.limits.deadline_seconds:g} seconds",
-                suggestion="repeat the call with the same idempotency_token: it is done at most once"
-                if TOKEN in tool.parameters["properties"]
-                else "repeat the call, or ask for less",
+                suggestion=f"repeat {repeating}",
             ) from None
 
     def _check_size(self, tool: Tool, result: CallToolResult) -> None:
@@ -182,6 +213,12 @@ class GuardedServer(MCPServer[Any]):
             if _only_reads(tool)
             else "the change was made; read the record instead of repeating the call",
         )
+
+
+def _as_mcp_error(told: StructuredError) -> MCPError:
+    unforeseen = told.retryable or told.code == "internal_error"
+    code = INTERNAL_ERROR if unforeseen else INVALID_PARAMS
+    return MCPError(code=code, message=told.message, data=told.to_json())
 
 
 def _only_reads(tool: Tool) -> bool:

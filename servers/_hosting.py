@@ -22,6 +22,7 @@ from handoff.store_checkpoints import StoreCheckpoints
 from handoff.stored_contexts import StoredContexts
 from servers._calls import principal_of
 from servers._definition import ServerDefinition
+from servers._feed import Feed, offer_changes
 from servers._guard import GuardedServer, Limits
 from servers._handoffs import HandoffSettings
 from servers._tools import ToolTraits, declared_tools
@@ -82,6 +83,7 @@ def hosted(
         read_only=read_only,
         limits=limits,
     )
+    offer_changes(server, Feed(definition.name, store))
     return Hosted(server, (store, extension))
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
 from handoff.envelope import canonical_json
 from handoff.errors import JsonObject, TokenConflictError
 from handoff.retention import keep_seconds
-from handoff.store import Index, Put, Record, Replayed, Store, Token, Write
+from handoff.store import Committed, Index, Put, Record, Replayed, Store, Token, Write
 from servers._access import Call
 from servers._results import NotFoundError, Page
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
+
+_COLLECTIONS: WeakKeyDictionary[Store, set[str]] = WeakKeyDictionary()
+
+
+def collections_in(store: Store) -> frozenset[str]:
+    """The collections that a server keeps as typed records: its domain, and not what works below it."""
+    return frozenset(_COLLECTIONS.get(store, ()))
 
 
 class ReplayedCall(Exception):
@@ -50,6 +58,7 @@ class Records(Generic[M]):
         self._noun = noun
         self._indexes = indexes
         self._text = text
+        _COLLECTIONS.setdefault(store, set()).add(collection)
 
     async def find(self, id: str) -> tuple[M, int] | None:
         """The record and its version, or None."""
@@ -115,17 +124,11 @@ async def commit_numbered(
 
     The fields in `numbered` are the result's last ones, so that a replay has them in the same order.
     """
-    outcome = result.model_dump(mode="json", exclude=set(numbered))
-    token = Token(
-        token_key(call) if call.token is not None else "",
-        call.fingerprint,
-        outcome,
-        keep_seconds=keep_seconds(),
-        numbered=numbered,
-    )
-    done = await store.commit(
-        writes, token=token if token.key else None, fence=call.fence, actor=call.principal
-    )
+    token = None
+    if call.token is not None:
+        outcome = result.model_dump(mode="json", exclude=set(numbered))
+        token = Token(token_key(call), call.fingerprint, outcome, keep_seconds(), numbered)
+    done = await store.commit(writes, token=token, fence=call.fence, actor=call.principal)
     if isinstance(done, Replayed):
         raise replay(call, done)
     return result.model_copy(update={name: done.seqs[0] + plus for name, plus in numbered.items()}), done

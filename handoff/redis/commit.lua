@@ -1,11 +1,12 @@
 -- One commit. Everything is looked at before anything is written, because a script is not undone when it
 -- fails halfway; from the first write on, nothing here can be refused.
 --
--- KEYS  meta, records, places, index, texts, changed, entries, heads, ages, tokens, token ends, leases,
---       lease ends, then the logs
+-- KEYS  meta, records, ids, places, index, texts, changed, entries, heads, ages, tokens, token ends,
+--       leases, lease ends, then the logs
 -- ARGV  store id, time ('' for the server's own), actor,
---       token key, fingerprint, result ('' for no token), seconds to keep it,
---       fence name, fence number ('' for no fence), then the writes:
+--       token key, fingerprint, result ('' for no token), seconds to keep it; the result is measured, and
+--       may go on with numbers to be counted from the first entry's, each followed by more of it;
+--       fence name, fence number ('' for no fence); then the writes:
 --         P collection id expected data places text log      D collection id expected log
 --         C collection id expected                           A stream key seq data        T stream key through
 --       `collection` and `stream` are measured (`5:abcde`); '' stands for what was left out.
@@ -13,9 +14,9 @@
 -- Answers C<versions>;<seqs> committed, R<token> replayed, E token expired, F stale fence,
 --         V<write> <actual> lost a compare-and-swap, W the store is not the one that was opened.
 
-local META, RECORDS, PLACES, INDEX, TEXTS, CHANGED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local ENTRIES, HEADS, AGES, TOKENS, TOKEN_ENDS, LEASES = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
-local LOGS = 13
+local META, RECORDS, IDS, PLACES, INDEX, TEXTS, CHANGED = unpack(KEYS, 1, 7)
+local ENTRIES, HEADS, AGES, TOKENS, TOKEN_ENDS, LEASES = unpack(KEYS, 8, 13)
+local LOGS = 14
 local call = redis.call
 
 if call('HGET', META, 'store_id') ~= ARGV[1] then return 'W' end
@@ -145,15 +146,21 @@ end
 
 -- Second pass: write.
 
-local function places_in(packed)
-  local found, from = {}, 1
+local function parts_of(packed)
+  local parts, from = {}, 1
   while from <= #packed do
     local colon = string.find(packed, ':', from, true)
     local last = colon + tonumber(string.sub(packed, from, colon - 1))
-    found[string.sub(packed, colon + 1, last)] = true
+    parts[#parts + 1] = string.sub(packed, colon + 1, last)
     from = last + 1
   end
-  return found
+  return parts
+end
+
+local function places_in(packed)
+  local places = {}
+  for _, place in ipairs(parts_of(packed)) do places[place] = true end
+  return places
 end
 
 local function move(write, before)
@@ -197,12 +204,14 @@ end
 
 local function store(write)
   local before = record(write.field)
-  local is_delete = write.kind == 'D'
-  if is_delete and version_of(before) == '0' then return end
+  local is_delete, is_live = write.kind == 'D', version_of(before) ~= '0'
+  if is_delete and not is_live then return end
   local version = string.format('%.0f', (before and tonumber(string.match(before, '^%d+')) or 0) + 1)
   local value = is_delete and version or version .. ' ' .. write.data
   call('HSET', RECORDS, write.field, value)
   records[write.field] = value
+  if is_delete then call('ZREM', IDS, write.field)
+  elseif not is_live then call('ZADD', IDS, 0, write.field) end
   place(write, not before, log(write, version))
   return version
 end
@@ -248,8 +257,12 @@ for field, known in pairs(streams) do
 end
 
 if has_token then
+  local parts = parts_of(result)
+  for number = 2, #parts, 2 do
+    parts[number] = string.format('%.0f', tonumber(seqs[1]) + tonumber(parts[number]))
+  end
   local expires = string.format('%.6f', tonumber(now) + tonumber(keep))
   call('ZADD', TOKEN_ENDS, expires, token)
-  call('HSET', TOKENS, token, now .. ' ' .. expires .. ' ' .. #fingerprint .. ':' .. fingerprint .. result)
+  call('HSET', TOKENS, token, now .. ' ' .. expires .. ' ' .. #fingerprint .. ':' .. fingerprint .. table.concat(parts))
 end
 return 'C' .. table.concat(versions, ',') .. ';' .. table.concat(seqs, ',')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from handoff.errors import StaleFenceError, StructuredError, VersionConflictError
+from handoff.numbering import check_numbered
 from handoff.redis.commands import LARGEST, Command, Part, run_script, script, whole
 from handoff.redis.keys import encoded, measured, packed_places, unmeasured
 from handoff.redis.namespace import GONE, Namespace, gone_error
@@ -20,6 +21,7 @@ def commit_command(
     namespace: Namespace, writes: Sequence[Write], token: Token | None, fence: Fence | None, actor: str
 ) -> Command:
     """Raises: StructuredError with code `invalid_value` for what cannot be stored."""
+    check_numbered(writes, token)
     logs: dict[str, int] = {}
     arguments: list[Part] = [
         *namespace.seal,
@@ -62,8 +64,22 @@ def replayed(reply: bytes) -> Replayed:
 
 
 def _token(token: Token) -> tuple[Part, ...]:
-    result = encode(token.result).encode()
+    result = _numbered(token) if token.numbered else measured(encode(token.result))
     return encoded(token.key), encoded(token.fingerprint), result, whole(token.keep_seconds, "keep_seconds")
+
+
+def _numbered(token: Token) -> bytes:
+    """The result's text in parts: where each number belongs, there is what is added to the first entry's."""
+    parts: list[str] = []
+    text = "{"
+    for name, value in {**token.result, **token.numbered}.items():
+        text += "," if parts or text != "{" else ""
+        if name in token.numbered:
+            parts += [text + encode({name: 0})[1:-2], str(whole(token.numbered[name], "numbered"))]
+            text = ""
+        else:
+            text += encode({name: value})[1:-1]
+    return b"".join(map(measured, [*parts, text + "}"]))
 
 
 def _write(write: Write, logs: dict[str, int]) -> tuple[Part, ...]:

@@ -12,8 +12,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
 
 from handoff.errors import StructuredError
@@ -43,7 +41,8 @@ class _Waiting:
 class Link:
     """Sends commands over a few connections, which it opens when needed and replaces when they break.
 
-    No command is ever sent twice: whether to repeat one is for those to say who know what it does.
+    No command is ever sent twice: whether to repeat one is for those to say who know what it does. (The
+    client class of redis-py would repeat any, up to ten times, which is why only its connections are used.)
     """
 
     def __init__(self, pool: BlockingConnectionPool) -> None:
@@ -163,8 +162,6 @@ def connection_pool(url: str) -> BlockingConnectionPool:
             url,
             max_connections=LANES,
             timeout=ANSWER_SECONDS,
-            # The pool's own default repeats a command up to ten times, so that a write could be done twice.
-            retry=Retry(NoBackoff(), 0),
             socket_timeout=None,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_keepalive=True,

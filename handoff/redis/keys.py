@@ -27,6 +27,8 @@ class Keys:
     """Hash: whose store this is, its schema version, and the log's newest position."""
     records: bytes
     """Hash by collection and id: `version data`, or `version` alone once deleted."""
+    ids: bytes
+    """Sorted set of the records there are, each `collection id`."""
     places: bytes
     """Hash by collection and id: where the record stands in index lists."""
     index: bytes
@@ -64,7 +66,7 @@ class Keys:
     def fixed(self) -> tuple[bytes, ...]:
         """All keys but the logs, in the order that the commit script expects."""
         return (
-            *(self.meta, self.records, self.places, self.index, self.texts, self.changed),
+            *(self.meta, self.records, self.ids, self.places, self.index, self.texts, self.changed),
             *(self.entries, self.heads, self.ages),
             *(self.tokens, self.token_ends, self.leases, self.lease_ends),
         )

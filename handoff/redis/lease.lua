@@ -1,5 +1,6 @@
 -- Leases by the server's clock. A value is 'number expires owner' while held, 'number' once given up.
--- KEYS  meta, leases, lease ends      ARGV  store id, time ('' for the server's own), verb, name, owner, number, seconds
+-- KEYS  meta, leases, lease ends      ARGV  store id, time ('' for the server's own), verb, name, owner, number, seconds,
+--       how many times so many seconds a lease may still have to run; more means that the clock was set back
 -- Answers 'number expires', '' where the lease is another's, or 'W' where the store is not the one opened.
 
 local verb, name, owner, number = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -21,7 +22,8 @@ end
 
 if verb == 'acquire' then
   if holder ~= owner then
-    if holder and tonumber(expires) > now then return '' end
+    local left = holder and tonumber(expires) - now or 0
+    if left > 0 and left <= ARGV[8] * ARGV[7] then return '' end
     -- Numbers go on above those of the leases forgotten: one of them may have been of this name.
     held = held or redis.call('HGET', KEYS[1], 'lease_floor') or 0
     held = string.format('%.0f', tonumber(held) + 1)

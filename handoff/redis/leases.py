@@ -7,6 +7,12 @@ from handoff.redis.keys import encoded
 from handoff.redis.namespace import GONE, Namespace, gone_error
 from handoff.store import Lease
 
+SET_BACK = 2
+"""A lease that ends more than so many lengths of a new one ahead was taken before the clock was set back.
+
+Its holder may be dead for as long as the clock went back; if it lives, its late write is refused.
+"""
+
 
 def acquire(namespace: Namespace, name: str, owner: str, seconds: float) -> Command:
     return _command(namespace, "acquire", name, owner, b"", seconds)
@@ -33,4 +39,6 @@ def granted(reply: bytes, name: str, owner: str) -> Lease | None:
 def _command(namespace: Namespace, verb: str, name: str, owner: str, number: Part, seconds: float) -> Command:
     keys = (namespace.keys.meta, namespace.keys.leases, namespace.keys.lease_ends)
     holder = (encoded(name), encoded(owner), number)
-    return run_script(script("lease"), keys, (*namespace.seal, verb, *holder, b"%.6f" % seconds), writes=True)
+    return run_script(
+        script("lease"), keys, (*namespace.seal, verb, *holder, b"%.6f" % seconds, SET_BACK), writes=True
+    )

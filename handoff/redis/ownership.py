@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 
 from handoff.errors import StoreMismatchError
-from handoff.redis.commands import command, run_script, script
+from handoff.redis.commands import Command, command, run_script, script
 from handoff.redis.connection import Link
 from handoff.redis.keys import Keys
 from handoff.redis.namespace import Namespace
@@ -31,6 +31,12 @@ async def claim(link: Link, name: str, clock: Callable[[], float] | None) -> Nam
             suggestion="restore the database from a backup, or name another one for the store",
         )
     return Namespace(name, keys, _verified(found, name), clock)
+
+
+def ping_command(namespace: Namespace, *, write: bool) -> Command:
+    """Whether the namespace is still the one that was claimed, and takes a write where that is asked."""
+    arguments = (namespace.store_id, "write" if write else "read")
+    return run_script(script("ping"), (namespace.keys.meta,), arguments, writes=write)
 
 
 async def server_information(link: Link, section: str) -> dict[str, str]:

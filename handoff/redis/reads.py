@@ -17,7 +17,7 @@ from handoff.redis.keys import (
     unsortable,
 )
 from handoff.sqlite_json import decode
-from handoff.store import Entry, LogEntry, Page, Record, StreamHead
+from handoff.store import Entry, LogEntry, Page, Record, Scan, StreamHead
 
 SEQ_DIGITS = 16
 """Entry numbers are written at one width, so that the order of bytes is their order."""
@@ -35,6 +35,15 @@ async def get_many(link: Link, keys: Keys, collection: str, ids: Sequence[str]) 
     return [known for known in found if known]
 
 
+async def scan(link: Link, keys: Keys, collection: str, after: str | None, limit: int) -> Scan:
+    head = measured(collection)
+    first = b"[" + head if after is None else b"(" + head + encoded(after)
+    arguments = (head, first, b"(" + head + BEYOND, _limit(limit))
+    sources = (keys.records, keys.ids, keys.log(collection))
+    position, more, *rows = await link.run(run_script(script("scan"), sources, arguments))
+    return Scan(_records(rows), int(position), bool(more))
+
+
 async def find(
     link: Link,
     keys: Keys,
@@ -48,10 +57,9 @@ async def find(
     after = None if cursor is None else decode_cursor(tag, cursor)
     count = min(max(1, limit), MOST)
     more, sort, *rows = await link.run(_page_command(keys, place, after, count, descending))
-    ids = [id.decode() for id in rows[::2]]
-    found = [record(id, value) for id, value in zip(ids, rows[1::2], strict=True)]
-    onward = encode_cursor(tag, (unsortable(sort), ids[-1])) if more else None
-    return Page(tuple(known for known in found if known), onward, more)
+    records = _records(rows)
+    onward = encode_cursor(tag, (unsortable(sort), records[-1].id)) if more else None
+    return Page(records, onward, more)
 
 
 async def count(link: Link, keys: Keys, place: tuple[str, str, str]) -> int:
@@ -88,6 +96,12 @@ def record(id: str, value: bytes | None) -> Record | None:
     """A record of its stored form; None for an absent or a deleted one."""
     version, space, data = (value or b"").partition(b" ")
     return Record(id, int(version), decode(data.decode())) if space else None
+
+
+def _records(rows: Sequence[bytes]) -> tuple[Record, ...]:
+    """Records of a script's answer, which gives each id and then its record."""
+    found = [record(id.decode(), value) for id, value in zip(rows[::2], rows[1::2], strict=True)]
+    return tuple(known for known in found if known)
 
 
 def _page_command(

@@ -17,8 +17,8 @@ from handoff.redis.commit import commit_command, outcome, replayed
 from handoff.redis.connection import Link, Reply, connection_pool
 from handoff.redis.faults import closed_error
 from handoff.redis.keys import Keys, encoded, measured
-from handoff.redis.namespace import Namespace, gone_error
-from handoff.redis.ownership import claim
+from handoff.redis.namespace import GONE, Namespace, gone_error
+from handoff.redis.ownership import claim, ping_command
 from handoff.retention import SWEEP_LIMIT
 from handoff.store import (
     Committed,
@@ -31,6 +31,7 @@ from handoff.store import (
     Page,
     Record,
     Replayed,
+    Scan,
     StreamHead,
     Token,
     Write,
@@ -53,6 +54,7 @@ class RedisStore:
         self._open_link = link
         self._namespace = namespace
         self._accept_loss = accept_loss
+        self._write_failed = False
         self._projection: asyncio.Task[TextProjection] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -115,6 +117,9 @@ class RedisStore:
     async def get_many(self, collection: str, ids: Sequence[str]) -> list[Record]:
         return await reads.get_many(self._link, self._keys, collection, ids)
 
+    async def scan(self, collection: str, *, after: str | None = None, limit: int = 1000) -> Scan:
+        return await reads.scan(self._link, self._keys, collection, after, limit)
+
     async def find(
         self,
         collection: str,
@@ -139,10 +144,15 @@ class RedisStore:
         limit: int = 10,
         offset: int = 0,
         within: tuple[str, str] | None = None,
+        excerpts: bool = True,
     ) -> list[Hit]:
         """Raises: StructuredError with code `invalid_query` for a malformed expression."""
         projection = await self._searchable()
-        return await projection.search(collection, match, limit, offset, within)
+        return await projection.search(collection, match, limit, offset, within, excerpts)
+
+    async def excerpts(self, collection: str, match: str, ids: Sequence[str]) -> dict[str, str]:
+        """Raises: StructuredError with code `invalid_query` for a malformed expression."""
+        return await (await self._searchable()).excerpts(collection, match, ids)
 
     async def token(self, key: str) -> Replayed | None:
         known = await self._run(retention.token_command(self._namespace, key))
@@ -175,10 +185,10 @@ class RedisStore:
         return retention.swept_count(await self._run(retention.sweep_command(self._namespace, limit)))
 
     async def ping(self) -> None:
-        """Raises: StoreUnavailableError unless the server answers and keeps what it acknowledges;
-        StoreMismatchError when the database was emptied or replaced.
+        """Raises: StoreUnavailableError unless the server answers, keeps what it acknowledges, and takes a
+        write if the last one failed; StoreMismatchError when the database was emptied or replaced.
         """
-        if await self._run(command("HGET", self._keys.meta, "store_id")) != self._namespace.store_id:
+        if await self._run(ping_command(self._namespace, write=self._write_failed)) == GONE:
             raise gone_error()
         unsafe = await self.unsafe()
         if unsafe and not self._accept_loss:
@@ -212,7 +222,13 @@ class RedisStore:
         return self._open_link
 
     async def _run(self, command: Command) -> Reply:
-        return await self._link.run(command)
+        try:
+            reply = await self._link.run(command)
+        except StoreUnavailableError:
+            self._write_failed = self._write_failed or command.writes
+            raise
+        self._write_failed = self._write_failed and not command.writes
+        return reply
 
     async def _searchable(self) -> TextProjection:
         # Imported here, so that a process that never searches does not load SQLite.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from handoff.redis.commands import run_script, script
@@ -26,7 +27,7 @@ _COLUMNS = 4
 
 _CLEAR_SQL = (
     "INSERT INTO search(search) VALUES ('delete-all')",
-    *(f"DELETE FROM {table}" for table in ("texts", "indexes", "records", "log")),
+    *(f"DELETE FROM {table}" for table in ("texts", "text_ranges", "indexes", "records", "log")),
 )
 
 
@@ -51,12 +52,26 @@ class TextProjection:
         await self._store.close()
 
     async def search(
-        self, collection: str, match: str, limit: int, offset: int, within: tuple[str, str] | None
+        self,
+        collection: str,
+        match: str,
+        limit: int,
+        offset: int,
+        within: tuple[str, str] | None,
+        excerpts: bool,
     ) -> list[Hit]:
         """Raises: StructuredError with code `invalid_query`; StoreUnavailableError."""
         async with self._lock:
             await self._catch_up()
-            return await self._store.search(collection, match, limit=limit, offset=offset, within=within)
+            return await self._store.search(
+                collection, match, limit=limit, offset=offset, within=within, excerpts=excerpts
+            )
+
+    async def excerpts(self, collection: str, match: str, ids: Sequence[str]) -> dict[str, str]:
+        """Raises: StructuredError with code `invalid_query`; StoreUnavailableError."""
+        async with self._lock:
+            await self._catch_up()
+            return await self._store.excerpts(collection, match, ids)
 
     async def _catch_up(self) -> None:
         keys = self._namespace.keys

@@ -149,14 +149,14 @@ class Front:
 
     async def wait(self, run_id: str, seconds: float) -> None:
         """Return when the run has ended, the time is over, or the service shuts down."""
-        end = asyncio.get_running_loop().time() + seconds
-        with self.watch.steps(run_id) as stepped:
-            while not self.watch.closed and (left := end - asyncio.get_running_loop().time()) > 0:
-                stepped.clear()
+        until = asyncio.get_running_loop().time() + seconds
+        with self.watch.end(run_id) as ended:
+            while not self.watch.closed and (left := until - asyncio.get_running_loop().time()) > 0:
+                ended.clear()
                 record = await self.desk.journal.head(run_id)
                 if record is None or record.data["status"] not in UNENDED:
                     return
-                await within(stepped, min(left, self.patience(run_id)))
+                await within(ended, min(left, self.patience(run_id)))
 
     async def steps(self, run_id: str, after: int) -> AsyncGenerator[Entry | None, None]:
         """The run's steps after that one until it has ended, each once it is durable; None is a sign of life.

@@ -1,4 +1,4 @@
-"""Waking those who wait for a run's next step. What the step is, they read from the store."""
+"""Waking those who wait for a run's next step, or its end. What happened they read from the store."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestrator.steps import Step
+from orchestrator.steps import Ended, Step
+
+_Waiting = dict[str, set[asyncio.Event]]
 
 
 class Watch:
     """Events by run. Nothing is buffered for anybody: a slow reader is simply further behind."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._steps: _Waiting = {}
+        self._ends: _Waiting = {}
         self._closed = False
 
     @property
@@ -23,28 +26,27 @@ class Watch:
 
     def on_step(self, run_id: str, step: Step) -> None:
         """Wake those who wait for this run."""
-        for event in self._waiting.get(run_id, ()):
-            event.set()
+        _wake(self._steps.get(run_id, set()))
+        if isinstance(step, Ended):
+            _wake(self._ends.get(run_id, set()))
 
     def close(self) -> None:
         """Wake everybody, for the last time."""
         self._closed = True
-        for events in self._waiting.values():
-            for event in events:
-                event.set()
+        for events in (*self._steps.values(), *self._ends.values()):
+            _wake(events)
 
     @contextmanager
     def steps(self, run_id: str) -> Iterator[asyncio.Event]:
         """An event that each further step of the run sets; the one who waits clears it."""
-        event = asyncio.Event()
-        waiting = self._waiting.setdefault(run_id, set())
-        waiting.add(event)
-        try:
+        with _waiting(self._steps, run_id) as event:
             yield event
-        finally:
-            waiting.discard(event)
-            if not waiting:
-                self._waiting.pop(run_id, None)
+
+    @contextmanager
+    def end(self, run_id: str) -> Iterator[asyncio.Event]:
+        """An event that the run's end sets."""
+        with _waiting(self._ends, run_id) as event:
+            yield event
 
 
 async def within(event: asyncio.Event, seconds: float) -> bool:
@@ -55,3 +57,21 @@ async def within(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+@contextmanager
+def _waiting(registered: _Waiting, run_id: str) -> Iterator[asyncio.Event]:
+    event = asyncio.Event()
+    events = registered.setdefault(run_id, set())
+    events.add(event)
+    try:
+        yield event
+    finally:
+        events.discard(event)
+        if not events:
+            registered.pop(run_id, None)
+
+
+def _wake(events: set[asyncio.Event]) -> None:
+    for event in events:
+        event.set()

@@ -57,7 +57,19 @@ class Customer(NewCustomer):
     earlier_notes: int = 0
     """How many notes came before; the history has them."""
     events: int = 0
-    """How many history events there are: the number of the newest."""
+    """How many history events there are: the number of the newest one folded in."""
+    uncounted: int = 0
+    """How many events there were at the beginning, but for one: they do not count for the revision."""
+
+    @property
+    def revision(self) -> int:
+        """The version that callers see: one more with each event."""
+        return self.events - self.uncounted
+
+    @property
+    def all_notes(self) -> int:
+        """How many notes there are, kept here or only in the history."""
+        return len(self.notes) + self.earlier_notes
 
     def noted(self, note: Note) -> Customer:
         """The customer with one note more."""
@@ -131,7 +143,7 @@ def summary(customer: Customer) -> CustomerSummary:
     return CustomerSummary.model_validate(customer.model_dump(include=set(CustomerSummary.model_fields)))
 
 
-def profile(customer: Customer, version: int, history: list[HistoryEvent] | None = None) -> CustomerProfile:
+def profile(customer: Customer, history: list[HistoryEvent] | None = None) -> CustomerProfile:
     """A customer for the reader: of notes and history as many as fit into a result, the rest counted."""
     known = customer.model_dump(include=set(CustomerProfile.model_fields) - {"notes", "earlier_notes"})
     notes = list(customer.notes[: fitting(customer.notes, _NOTES_BYTES)])
@@ -139,10 +151,10 @@ def profile(customer: Customer, version: int, history: list[HistoryEvent] | None
     return CustomerProfile(
         **known,
         notes=notes,
-        earlier_notes=customer.earlier_notes + len(customer.notes) - len(notes),
+        earlier_notes=customer.all_notes - len(notes),
         history=events,
         earlier_events=customer.events - len(events) if events is not None else 0,
-        version=version,
+        version=customer.revision,
     )
 
 

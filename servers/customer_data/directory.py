@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from functools import partial
 
 from handoff.errors import VersionConflictError
-from handoff.store import ABSENT, Delete, Index, Put, Store, Write, new_id
+from handoff.store import ABSENT, Delete, Entry, Index, Put, Store, Write, new_id
 from servers._access import Call
 from servers._changes import change
+from servers._events import Addition, EventStream
 from servers._records import Records, commit
-from servers._results import ConflictError, ForbiddenError, InvalidError, Page
+from servers._results import ConflictError, ForbiddenError, InvalidError, NotFoundError, Page
 from servers._search import MAX_CHARS, search
 from servers._text import bare_words
 from servers.customer_data import history
@@ -58,6 +59,12 @@ class Directory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._records = Records(store, CUSTOMERS, Customer, noun="customer", indexes=_indexes, text=_text)
+        self._history = EventStream(
+            self._records,
+            history.STREAM,
+            fold=_with_events,
+            folded=lambda customer: customer.events,
+        )
 
     async def find(self, call: Call, query: str, *, limit: int, cursor: str | None) -> Page[CustomerSummary]:
         """Customers by their words, best first; all of them, newest first, for a blank query.
@@ -89,9 +96,11 @@ class Directory:
     async def get(self, call: Call, customer_id: str, *, include_history: bool) -> CustomerProfile:
         """Raises: ForbiddenError, NotFoundError."""
         call.check_customer(customer_id)
-        customer, version = await self._read(customer_id)
-        events = await history.newest(self._store, customer_id, customer.events) if include_history else None
-        return profile(customer, version, events)
+        found = await self._history.find(customer_id, back=history.SHOWN if include_history else 0)
+        if found is None:
+            raise self._missing()
+        events = history.newest(found.entries) if include_history else None
+        return profile(found.model, events)
 
     async def create(self, call: Call, new: NewCustomer) -> CustomerProfile:
         """Raises: ForbiddenError in a customer's own conversation; ConflictError for an address in use."""
@@ -103,35 +112,37 @@ class Directory:
         customer = Customer(**dict(new), customer_id=new_id("cus"), since=datetime.now(UTC).date(), events=1)
         writes = self.creation(customer, [history.event("created", "Became a customer", call.principal)])
         try:
-            return await commit(self._store, call, writes, profile(customer, 1))
+            return await commit(self._store, call, writes, profile(customer))
         except VersionConflictError as error:
             raise await self._address_in_use(call, error) from None
 
     def creation(self, customer: Customer, events: Sequence[HistoryEvent]) -> list[Write]:
         """The writes that create a customer together with the claim on the address and the past events."""
         numbered = enumerate(events, 1)
+        customer = customer.model_copy(update={"uncounted": customer.events - 1})
         return [
             self._records.put(customer.customer_id, customer, expected=ABSENT),
             _claim(customer),
-            *(history.append(customer.customer_id, number, event) for number, event in numbered),
+            *(history.append(customer.customer_id, event, number) for number, event in numbered),
         ]
 
     async def add_note(self, call: Call, customer_id: str, text: str) -> NoteReceipt:
-        """Raises: ForbiddenError, NotFoundError, ContentionError."""
+        """Raises: ForbiddenError, NotFoundError."""
         call.check_customer(customer_id)
-        note = Note(text=text, at=datetime.now(UTC), by=call.principal)
+        event = history.event("note", text, call.principal)
 
-        def decide(customer: Customer, version: int) -> tuple[list[Write], NoteReceipt]:
-            noted = customer.noted(note)
-            receipt = NoteReceipt(
-                customer_id=customer_id,
-                note=note,
-                notes=len(noted.notes) + noted.earlier_notes,
-                version=version + 1,
+        def decide(customer: Customer) -> Addition[NoteReceipt]:
+            others = customer.events - customer.all_notes
+            return Addition(
+                event.model_dump(mode="json"),
+                NoteReceipt(customer_id=customer_id, note=_note(event), notes=0, version=0),
+                numbered={"notes": -others, "version": -customer.uncounted},
             )
-            return self._update(noted, version, history.event("note", note.text, call.principal)), receipt
 
-        return await change(self._records, customer_id, call, partial(self._read, customer_id), decide)
+        async def read() -> Customer:
+            return (await self._read(customer_id))[0]
+
+        return await self._history.append(customer_id, call, read, decide)
 
     async def change(
         self, call: Call, customer_id: str, wanted: CustomerChange, *, expected_version: int | None
@@ -148,10 +159,14 @@ class Directory:
         def decide(customer: Customer, version: int) -> tuple[list[Write], CustomerProfile]:
             changed, lines = wanted.applied_to(customer)
             if not lines:
-                return [], profile(customer, version)
+                return [], profile(customer)
             event = history.event("contact", "; ".join(lines), call.principal)
-            writes = self._update(changed, version, event) + _claims_moved(customer, changed)
-            return writes, profile(changed, version + 1)
+            writes = [
+                self._records.put(customer_id, changed, expected=version),
+                history.append(customer_id, event),
+                *_claims_moved(customer, changed),
+            ]
+            return writes, profile(_with_event(changed, event))
 
         try:
             return await change(
@@ -161,12 +176,20 @@ class Directory:
                 partial(self._read, customer_id),
                 decide,
                 expected_version=expected_version,
+                revision=lambda customer, _: customer.revision,
             )
         except VersionConflictError as error:
             raise await self._address_in_use(call, error) from None
 
     async def _read(self, customer_id: str) -> tuple[Customer, int]:
-        return await self._records.get(customer_id, field="customer_id", suggestion=_FIND_IT)
+        """The customer as of the newest event, and the record's version."""
+        found = await self._history.find(customer_id)
+        if found is None:
+            raise self._missing()
+        return found.model, found.version
+
+    def _missing(self) -> NotFoundError:
+        return self._records.missing("customer_id", _FIND_IT)
 
     async def _all(self, call: Call, limit: int, cursor: str | None) -> Page[CustomerSummary]:
         index, key = ("all", "") if call.customer_id is None else ("customer", call.customer_id)
@@ -190,14 +213,6 @@ class Directory:
         visible = (each for each in found if call.customer_id in (None, each.customer_id))
         return list({customer.customer_id: customer for customer in visible}.values())
 
-    def _update(self, customer: Customer, version: int, event: HistoryEvent) -> list[Write]:
-        number = customer.events + 1
-        counted = customer.model_copy(update={"events": number})
-        return [
-            self._records.put(customer.customer_id, counted, expected=version),
-            history.append(customer.customer_id, number, event),
-        ]
-
     async def _address_in_use(self, call: Call, error: VersionConflictError) -> Exception:
         if error.collection != EMAILS:
             return error
@@ -208,6 +223,22 @@ class Directory:
             suggestion="use that customer, or another address",
             details=dict(holder.data) if holder else None,
         )
+
+
+def _with_events(customer: Customer, entries: Sequence[Entry]) -> Customer:
+    """The customer after events: notes are kept with the record, the others are only counted."""
+    for entry in entries:
+        customer = _with_event(customer, HistoryEvent.model_validate(entry.data))
+    return customer
+
+
+def _with_event(customer: Customer, event: HistoryEvent) -> Customer:
+    noted = customer.noted(_note(event)) if event.kind == "note" else customer
+    return noted.model_copy(update={"events": customer.events + 1})
+
+
+def _note(event: HistoryEvent) -> Note:
+    return Note(text=event.text, at=event.at, by=event.by)
 
 
 def _claim(customer: Customer) -> Put:

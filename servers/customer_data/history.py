@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel
 
-from handoff.store import Append, Store
+from handoff.store import Append, Entry
 
 STREAM = "customer_history"
 SHOWN = 20
@@ -30,12 +31,11 @@ def event(kind: Kind, text: str, by: str) -> HistoryEvent:
     return HistoryEvent(at=datetime.now(UTC), kind=kind, text=text, by=by)
 
 
-def append(customer_id: str, number: int, happened: HistoryEvent) -> Append:
-    """The write that adds a customer's event `number`, counted from 1."""
+def append(customer_id: str, happened: HistoryEvent, number: int | None = None) -> Append:
+    """The write that adds an event to a customer's: the next one, or `number`, counted from 1."""
     return Append(STREAM, customer_id, happened.model_dump(mode="json"), number)
 
 
-async def newest(store: Store, customer_id: str, count: int) -> list[HistoryEvent]:
-    """The newest of a customer's `count` events, newest first."""
-    entries = await store.entries(STREAM, customer_id, after=max(0, count - SHOWN), limit=SHOWN)
-    return [HistoryEvent.model_validate(entry.data) for entry in reversed(entries)]
+def newest(entries: Sequence[Entry]) -> list[HistoryEvent]:
+    """The newest of a customer's events, newest first."""
+    return [HistoryEvent.model_validate(entry.data) for entry in reversed(entries[-SHOWN:])]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 
-from handoff.store import ABSENT, Append, Store, Write, new_id
+from handoff.errors import VersionConflictError
+from handoff.store import ABSENT, Append, Check, Entry, Put, Store, Write, new_id
 from servers._access import Call
 from servers._changes import change
+from servers._events import Addition, EventStream
 from servers._records import Records, commit
-from servers._results import InvalidError, Page
+from servers._results import InvalidError, NotFoundError, Page
 from servers._search import MAX_CHARS, search
 from servers._text import bare_words
 from servers._vocabulary import SUPPORT
@@ -41,6 +44,8 @@ from servers.ticketing.views import (
 TICKETS = "tickets"
 COMMENTS = "ticket_comments"
 EVENTS = "ticket_history"
+CLOSED = "closed_tickets"
+"""One record per ticket that was closed; that it must be absent is what keeps late comments out."""
 _WORDS_TRIED = 8
 """How many words of a query are looked up as an id."""
 
@@ -54,6 +59,9 @@ class Desk:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._records = Records(store, TICKETS, Ticket, noun="ticket", indexes=indexes, text=text)
+        self._comments = EventStream(
+            self._records, COMMENTS, fold=_with_comments, folded=lambda ticket: ticket.comments
+        )
 
     async def find(
         self,
@@ -74,7 +82,7 @@ class Desk:
         if not query:
             return await self._newest(within, limit, cursor)
         if cursor is None and (named := await self._named(query, customer_id, status)):
-            return Page(items=[summary(ticket) for ticket in named[:limit]])
+            return Page(items=await self._summaries(named[:limit]))
         found = await search(
             self._store,
             TICKETS,
@@ -86,23 +94,20 @@ class Desk:
             excerpts=False,
         )
         tickets = await self._records.get_many([hit.id for hit in found.hits])
-        return Page(
-            items=[summary(ticket) for ticket in tickets], next_cursor=found.next_cursor, more=found.more
-        )
+        return Page(items=await self._summaries(tickets), next_cursor=found.next_cursor, more=found.more)
 
     async def get(self, call: Call, ticket_id: str) -> TicketDetail:
         """Raises: NotFoundError."""
-        ticket, version = await self._read(call, ticket_id)
-        comments = await self._store.entries(
-            COMMENTS, ticket_id, after=max(0, ticket.comments - COMMENTS_SHOWN), limit=COMMENTS_SHOWN
-        )
+        found = await self._comments.find(ticket_id, back=COMMENTS_SHOWN)
+        if found is None:
+            raise self._missing()
+        ticket = self._visible(call, found.model)
         events = await self._store.entries(
             EVENTS, ticket_id, after=max(0, ticket.events - EVENTS_SHOWN), limit=EVENTS_SHOWN
         )
         return detail(
             ticket,
-            version,
-            [Comment.model_validate(entry.data) for entry in reversed(comments)],
+            [Comment.model_validate(entry.data) for entry in reversed(found.entries[-COMMENTS_SHOWN:])],
             [TicketEvent.model_validate(entry.data) for entry in reversed(events)],
         )
 
@@ -114,12 +119,13 @@ class Desk:
         wanted = {**dict(new), "customer_id": new.customer_id or call.customer_id}
         ticket = Ticket(**wanted, ticket_id=new_id("tck"), created_at=at, updated_at=at, events=1)
         opened = TicketEvent(at=at, by=call.principal, text="opened")
-        return await commit(self._store, call, self.opening(ticket, [opened]), state(ticket, 1))
+        return await commit(self._store, call, self.opening(ticket, [opened]), state(ticket))
 
     def opening(
         self, ticket: Ticket, events: Sequence[TicketEvent], comments: Sequence[Comment] = ()
     ) -> list[Write]:
         """The writes that create a ticket with what was said and done before."""
+        ticket = ticket.model_copy(update={"uncounted": ticket.comments + ticket.events - 1})
         return [
             self._records.put(ticket.ticket_id, ticket, expected=ABSENT),
             *(_event(ticket, number, event) for number, event in enumerate(events, 1)),
@@ -145,21 +151,24 @@ class Desk:
         )
 
     async def comment(self, call: Call, ticket_id: str, words: str, *, public: bool) -> CommentReceipt:
-        """Raises: NotFoundError, ConflictError for a closed ticket, ContentionError."""
+        """Raises: NotFoundError, ConflictError for a closed ticket."""
         comment = Comment(at=now(), by=call.principal, public=public, text=words)
 
-        def decide(ticket: Ticket, version: int) -> tuple[list[Write], CommentReceipt]:
+        def decide(ticket: Ticket) -> Addition[CommentReceipt]:
             ticket.check_not_closed()
-            number = ticket.comments + 1
-            counted = ticket.model_copy(update={"comments": number, "updated_at": comment.at})
-            receipt = CommentReceipt(
-                ticket_id=ticket_id, comment=comment, comments=number, version=version + 1
+            return Addition(
+                comment.model_dump(mode="json"),
+                CommentReceipt(ticket_id=ticket_id, comment=comment, comments=0, version=0),
+                numbered={"comments": 0, "version": ticket.revision - ticket.comments},
+                checks=[Check(CLOSED, ticket_id, ABSENT)],
             )
-            put = self._records.put(ticket_id, counted, expected=version)
-            return [put, _comment(ticket, number, comment)], receipt
 
-        read = partial(self._read, call, ticket_id)
-        return await change(self._records, ticket_id, call, read, decide)
+        read = partial(self._read_record, call, ticket_id)
+        try:
+            return await self._comments.append(ticket_id, call, read, decide)
+        except VersionConflictError:
+            (await read()).check_not_closed()
+            raise
 
     async def _change(
         self,
@@ -172,21 +181,35 @@ class Desk:
         def decide(ticket: Ticket, version: int) -> tuple[list[Write], TicketState]:
             changed, lines = apply(ticket)
             if not lines:
-                return [], state(ticket, version)
+                return [], state(ticket)
             event = TicketEvent(at=now(), by=call.principal, text="; ".join(lines))
             number = ticket.events + 1
             counted = changed.model_copy(update={"events": number, "updated_at": event.at})
-            put = self._records.put(ticket_id, counted, expected=version)
-            return [put, _event(ticket, number, event)], state(counted, version + 1)
+            writes: list[Write] = [
+                self._records.put(ticket_id, counted, expected=version),
+                _event(ticket, number, event),
+            ]
+            if counted.status == "closed":
+                writes.append(Put(CLOSED, ticket_id, {}))
+            return writes, state(counted)
 
-        read = partial(self._read, call, ticket_id)
-        return await change(self._records, ticket_id, call, read, decide, expected_version=expected_version)
+        return await change(
+            self._records,
+            ticket_id,
+            call,
+            partial(self._read, call, ticket_id),
+            decide,
+            expected_version=expected_version,
+            revision=lambda ticket, _: ticket.revision,
+        )
+
+    async def _summaries(self, tickets: Sequence[Ticket]) -> list[TicketSummary]:
+        current = await self._comments.brought_up({ticket.ticket_id: ticket for ticket in tickets})
+        return [summary(ticket) for ticket in current]
 
     async def _newest(self, within: tuple[str, str], limit: int, cursor: str | None) -> Page[TicketSummary]:
         page = await self._records.page(*within, limit=limit, cursor=cursor, descending=True)
-        return Page(
-            items=[summary(ticket) for ticket in page.items], next_cursor=page.next_cursor, more=page.more
-        )
+        return Page(items=await self._summaries(page.items), next_cursor=page.next_cursor, more=page.more)
 
     async def _named(self, query: str, customer_id: str | None, status: Status | None) -> list[Ticket]:
         """The tickets whose id stands in the query."""
@@ -198,10 +221,33 @@ class Desk:
         ]
 
     async def _read(self, call: Call, ticket_id: str) -> tuple[Ticket, int]:
+        """The ticket as of its newest comment, and its record's version."""
+        found = await self._comments.find(ticket_id)
+        if found is None:
+            raise self._missing()
+        return self._visible(call, found.model), found.version
+
+    async def _read_record(self, call: Call, ticket_id: str) -> Ticket:
+        """The ticket as of its newest change; comments may have come since."""
         found = await self._records.find(ticket_id)
-        if found is None or call.customer_id not in (None, found[0].customer_id):
-            raise self._records.missing("ticket_id", "find the ticket with search_tickets")
-        return found
+        if found is None:
+            raise self._missing()
+        return self._visible(call, found[0])
+
+    def _visible(self, call: Call, ticket: Ticket) -> Ticket:
+        if call.customer_id not in (None, ticket.customer_id):
+            raise self._missing()
+        return ticket
+
+    def _missing(self) -> NotFoundError:
+        return self._records.missing("ticket_id", "find the ticket with search_tickets")
+
+
+def _with_comments(ticket: Ticket, entries: Sequence[Entry]) -> Ticket:
+    said_at = max(datetime.fromisoformat(entry.data["at"]) for entry in entries)
+    return ticket.model_copy(
+        update={"comments": entries[-1].seq, "updated_at": max(ticket.updated_at, said_at)}
+    )
 
 
 def _event(ticket: Ticket, number: int, event: TicketEvent) -> Append:

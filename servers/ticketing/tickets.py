@@ -61,9 +61,16 @@ class Ticket(NewTicket):
     updated_at: AwareDatetime
     escalation: Escalation | None = None
     comments: int = 0
-    """How many comments there are: the number of the newest."""
+    """How many comments there are: the number of the newest one folded in."""
     events: int = 0
     """How many changes the history holds."""
+    uncounted: int = 0
+    """How many comments and changes it began with, but for one: they do not count for the revision."""
+
+    @property
+    def revision(self) -> int:
+        """The version that callers see: one more with each change and each comment."""
+        return self.comments + self.events - self.uncounted
 
     def moved(self, status: Status) -> Ticket:
         """The ticket in another status. Raises: ConflictError when its present one does not lead there."""

@@ -80,18 +80,18 @@ def summary(ticket: Ticket) -> TicketSummary:
     return TicketSummary.model_validate(ticket.model_dump(include=set(TicketSummary.model_fields)))
 
 
-def state(ticket: Ticket, version: int) -> TicketState:
+def state(ticket: Ticket) -> TicketState:
     known = ticket.model_dump(include=set(TicketState.model_fields))
-    return TicketState(**known, version=version)
+    return TicketState(**known, version=ticket.revision)
 
 
-def detail(ticket: Ticket, version: int, comments: list[Comment], events: list[TicketEvent]) -> TicketDetail:
+def detail(ticket: Ticket, comments: list[Comment], events: list[TicketEvent]) -> TicketDetail:
     """The ticket with the newest of its comments and events that fit; both come newest first.
 
     The newest comment is always there, cut if it must be: it is what has to be answered.
     """
     shown = TicketDetail(
-        **state(ticket, version).model_dump(),
+        **state(ticket).model_dump(),
         description=ticket.description,
         comments=[],
         earlier_comments=ticket.comments,

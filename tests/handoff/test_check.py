@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import re
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from handoff.check.command import BROKEN, PASSED, UNCHECKED, handoff_check
 from handoff.check.promises import PROMISES
 from tests.handoff.broken.small import command
 from tests.servers.processes import running
+
+pytestmark = pytest.mark.timeout(300)
 
 AT_ONCE = 4
 """Examinations that run together: they mostly wait."""
@@ -61,30 +66,46 @@ class Checked:
 
 
 def check(*targets: str, **options: Any) -> Checked:
-    out: list[str] = []
-    err: list[str] = []
-    options = {"json_output": True, "timeout": TIMEOUT, **options}
-    status = handoff_check(targets, out=out.append, err=err.append, **options)
-    return Checked(status, "".join(out), "".join(err))
+    out, err = io.StringIO(), io.StringIO()
+    status = handoff_check(targets, **{"json_output": True, "timeout": TIMEOUT, **options}, out=out, err=err)
+    return Checked(status, out.getvalue(), err.getvalue())
 
 
-def check_together(commands: dict[str, list[str]], **options: Any) -> dict[str, Checked]:
+def printed(*targets: str) -> Checked:
+    """What the command line prints."""
+    run = [sys.executable, "-P", "-c", "from orchestrator.cli import main; main()", "handoff-check"]
+    done = subprocess.run(
+        [*run, "--timeout", str(TIMEOUT), *targets], capture_output=True, text=True, timeout=100
+    )
+    return Checked(done.returncode, done.stdout, done.stderr)
+
+
+def together(runs: Mapping[str, Callable[[], Checked]]) -> dict[str, Checked]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        runs = {name: pool.submit(check, *command, **options) for name, command in commands.items()}
-        return {name: run.result() for name, run in runs.items()}
+        begun = {name: pool.submit(run) for name, run in runs.items()}
+        return {name: run.result() for name, run in begun.items()}
 
 
 @pytest.fixture(scope="module")
 def small_servers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checked]:
     """The small server and the broken ones, each checked over stdio with a file of its own."""
-    names = ("small", *BREAKS)
-    return check_together({name: command(name, tmp_path_factory.mktemp(name)) for name in names}, timeout=8)
+
+    def of(server: str) -> list[str]:
+        return command(server, tmp_path_factory.mktemp(server))
+
+    runs = {name: partial(check, *of(name)) for name in ("small", *BREAKS)}
+    legacy = {"legacy": partial(check, *of("small"), legacy=True)}
+    return together(runs | legacy | {"printed": partial(printed, *of("ignores_target"))})
 
 
 @pytest.fixture(scope="module")
-def shipped_servers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checked]:
-    """The four shipped servers, each checked over stdio with an empty store."""
-    return check_together({name: shipped(name, tmp_path_factory.mktemp(name)) for name in SERVERS})
+def good_servers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checked]:
+    """The four shipped servers and a foreign one, each checked over stdio with an empty store."""
+    runs = {name: partial(check, *shipped(name, tmp_path_factory.mktemp(name))) for name in SERVERS}
+    desk = [sys.executable, str(Path(__file__).with_name("stdio_desk.py")), "desk"]
+    store = f"sqlite:///{tmp_path_factory.mktemp('desk').as_posix()}/"
+    foreign = {"foreign": partial(check, *desk, store, hint="pay", arguments='{"amount": 3}')}
+    return together(runs | foreign)
 
 
 def shipped(server: str, directory: Path) -> list[str]:
@@ -119,17 +140,15 @@ def test_what_means_nothing_while_a_promise_is_broken_is_skipped_with_that_reaso
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_shipped_server_keeps_every_promise(server: str, shipped_servers: dict[str, Checked]) -> None:
-    checked = shipped_servers[server]
+def test_a_shipped_server_keeps_every_promise(server: str, good_servers: dict[str, Checked]) -> None:
+    checked = good_servers[server]
     assert checked.those("fail") == {}
     assert checked.those("skip").keys() == UNSIGNED
     assert (checked.status, checked.report["server"]) == (PASSED, server)
 
 
-def test_a_foreign_server_with_the_extension_keeps_every_promise(tmp_path: Path) -> None:
-    desk = Path(__file__).with_name("stdio_desk.py")
-    command = [sys.executable, str(desk), "desk", f"sqlite:///{tmp_path.as_posix()}/"]
-    checked = check(*command, hint="pay", arguments='{"amount": 3}')
+def test_a_foreign_server_with_the_extension_keeps_every_promise(good_servers: dict[str, Checked]) -> None:
+    checked = good_servers["foreign"]
     assert checked.those("fail") == {}
     assert checked.those("skip").keys() == {*UNSIGNED, "H-CURSOR"}
     assert checked.status == PASSED
@@ -158,16 +177,17 @@ async def test_behind_a_url_all_but_the_crashes_is_checked_in_either_era(
     assert checked.status == PASSED
 
 
-def test_the_older_protocol_is_checked_over_stdio_too(tmp_path: Path) -> None:
-    checked = check(*command("small", tmp_path), legacy=True)
+def test_the_older_protocol_is_checked_over_stdio_too(small_servers: dict[str, Checked]) -> None:
+    checked = small_servers["legacy"]
     assert checked.those("fail") == {}
     assert checked.those("skip").keys() == UNSIGNED | {"H-SETTINGS"}
     assert checked.report["protocol"] == "2025-11-25"
 
 
-def test_there_is_one_line_per_promise_and_one_for_the_whole(tmp_path: Path) -> None:
-    given = " ".join(command("ignores_target", tmp_path))
-    checked = check(given, json_output=False, timeout=8)
+def test_the_command_prints_one_line_per_promise_and_one_for_the_whole(
+    small_servers: dict[str, Checked],
+) -> None:
+    checked = small_servers["printed"]
     *lines, last = checked.out.splitlines()
     assert [line.split()[1] for line in lines] == [promise.id for promise in PROMISES]
     [failed] = [line for line in lines if line.startswith("FAIL")]

@@ -61,6 +61,14 @@ def test_every_promise_that_shows_without_a_crash_has_a_server_that_breaks_it() 
     assert BREAKS.keys() == {promise.id for promise in PROMISES} - NEED_A_PROCESS
 
 
+def test_the_guide_lists_the_promises() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "handoff-check.md").read_text("utf-8")
+    rows = [line for line in guide.splitlines() if line.startswith("| H-")]
+    assert rows == [
+        f"| {promise.id} | {promise.sentence} | {', '.join(promise.needs)} |" for promise in PROMISES
+    ]
+
+
 @pytest.mark.parametrize(("id", "server"), BROKEN)
 async def test_a_server_that_breaks_a_promise_fails_on_it(
     id: str, server: type[SmallHandoff], tmp_path: Path

@@ -11,6 +11,7 @@ import pytest
 
 from handoff.errors import StoreError, StoreUnavailableError
 from handoff.redis.store import RedisStore
+from handoff.redis.text_projection import TextProjection
 from handoff.store import Append, Committed, Put, Record, Replayed, Token
 from tests.redis_server import LossyProxy, RedisServer
 
@@ -181,7 +182,9 @@ async def test_a_full_memory_refuses_whole_commits_keeps_reads_and_heals(
         assert "memory" in (await refusal(call)).message
     assert await store.get("things", "a") == Record("a", 1, {"v": 1})
     assert len(await store.entries("notes", "a")) == 1 and await store.token("t") is None
+    assert "memory" in (await refusal(store.ping())).message
     server.ask("CONFIG", "SET", "maxmemory", "0")
+    await store.ping()
     assert await store.commit([Append("notes", "a", {})], token=Token("t", "f", {})) == Committed(seqs=(2,))
 
 
@@ -252,6 +255,27 @@ async def test_a_cancelled_call_leaves_the_answers_of_the_others_in_order(store:
         for n, record in enumerate(found):
             assert isinstance(record, asyncio.CancelledError) or record == Record(str(n), 1, {"n": n})
     assert await store.get("things", "7") == Record("7", 1, {"n": 7})
+
+
+async def test_closing_during_a_search_leaves_no_connection_behind(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.commit([Put("articles", str(n), {}, text={"title": "word"}) for n in range(1500)])
+    under_way = asyncio.Event()
+    take_over = TextProjection._take_over
+
+    async def noticed(projection: TextProjection, rows: list[bytes]) -> None:
+        under_way.set()
+        await take_over(projection, rows)
+
+    monkeypatch.setattr(TextProjection, "_take_over", noticed)
+    searching = asyncio.create_task(store.search("articles", "word"))
+    async with asyncio.timeout(10):
+        await under_way.wait()
+        await store.close()
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await searching
+    assert server.ask("CLIENT", "LIST").count(b"id=") == 1
 
 
 async def test_closing_while_the_server_is_gone_ends_in_time(server: RedisServer, store: RedisStore) -> None:

@@ -93,6 +93,7 @@ commits = st.builds(
         st.sampled_from(["f", "g:"]),
         data,
         st.sampled_from([1, 50_000, 2_592_000]),
+        st.sampled_from([{}, {}, {"n": 2}, {'é"': -3, "m": 0}]),
     ),
     st.none() | st.none() | st.builds(Fence, keys, st.integers(1, 3)),
     st.sampled_from(["", "ada\0"]),
@@ -154,6 +155,9 @@ async def everything(store: Store) -> list[object]:
     seen: list[object] = [await told(store.token(key)) for key in ("t", "u\0")]
     for collection in ("things", "a\0"):
         seen.append(await store.get_many(collection, NAMES))
+        for after in (None, "", "a"):
+            scan = await store.scan(collection, after=after, limit=3)
+            seen.append((scan.records, scan.more))
         seen += [replace(change, position=0) for change in await store.log(collection)]
         for name in ("all", ""):
             for key in ("", "k", "a\0"):
@@ -161,7 +165,9 @@ async def everything(store: Store) -> list[object]:
                 for descending in (False, True):
                     seen += await pages(store, collection, Index(name, key), descending)
         for match in ("fox", "red", "blue OR red"):
-            seen.append(await store.search(collection, match))
+            hits = await store.search(collection, match)
+            seen += [hits, await store.search(collection, match, excerpts=False)]
+            seen.append(await store.excerpts(collection, match, [hit.id for hit in hits] + ["x"]))
             seen.append(await store.search(collection, match, within=("all", "k"), limit=2, offset=1))
     for stream in ("notes", "1:a"):
         seen += [await store.count_streams(stream), await store.streams(stream)]

@@ -189,7 +189,7 @@ HOSTILE = [
 ]
 KEY = re.compile(
     rb"\{switchboard:(mine|other)\}:"
-    rb"(meta|records|places|index|texts|changed|entries|heads|ages|tokens|token_ends|leases|lease_ends|log:[A-Za-z0-9_.~%-]*)"
+    rb"(meta|records|ids|places|index|texts|changed|entries|heads|ages|tokens|token_ends|leases|lease_ends|log:[A-Za-z0-9_.~%-]*)"
 )
 
 

@@ -134,8 +134,7 @@ async def ledger_served() -> AsyncIterator[Ledger]:
     app = ledger.server().streamable_http_app(stateless_http=True)
     config = uvicorn.Config(app, log_config=None, http="h11", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # not this test's signals
-    serving = asyncio.create_task(server._serve([listener]))
+    serving = asyncio.create_task(server._serve([listener]))  # `serve` would take this process's signals
     try:
         yield ledger
     finally:
@@ -234,6 +233,12 @@ class Service:
         assert answer.status_code == 201, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+    async def until_asked(self, times: int = 1) -> None:
+        """Wait until the model was asked that often."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self.model.requests) < times:  # noqa: ASYNC110 a played model has no event
+                await asyncio.sleep(0.005)
 
     async def ended(self, run_id: str) -> dict[str, Any]:
         answer = await self.http.get(f"/v1/runs/{run_id}", params={"wait": WAIT_SECONDS})

@@ -168,11 +168,12 @@ def test_a_new_token_is_known_by_its_hash(tmp_path: Path) -> None:
 
 
 def test_answers_do_not_wait_for_the_acknowledgement_of_their_headers() -> None:
-    with open_listener("127.0.0.1", 0, guarded=False) as listener:
-        with socket.create_connection(listener.getsockname()):
-            connection, _ = listener.accept()
-            with connection:
-                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with (
+        open_listener("127.0.0.1", 0, guarded=False) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_other_machines_are_not_served_without_tokens(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ async def test_a_long_run_is_asked_for_again(tmp_path: Path) -> None:
         begun = await call(desk, "submit_request", input="Hi", wait_seconds=0.1)
         gate.set()
         ended = await call(desk, "get_run", run_id=begun["run_id"], wait_seconds=WAIT_SECONDS)
-    assert (begun["status"], ended["status"]) == ("running", "completed")
+    assert begun["status"] in ("queued", "running")
+    assert ended["status"] == "completed"
 
 
 async def test_the_same_token_hands_in_once_over_mcp_and_http(tmp_path: Path) -> None:

@@ -40,11 +40,13 @@ async def test_a_request_is_answered(tmp_path: Path) -> None:
 async def test_a_run_that_goes_on_is_told_as_far_as_it_is(tmp_path: Path) -> None:
     gate = asyncio.Event()
     async with service(tmp_path, gated(gate)) as desk:
-        answer = await desk.create(wait=0.2)
-        run = answer.json()
+        answer = await desk.create(wait=0.05)
+        path = answer.headers["location"]
+        await desk.until_asked()
+        run = (await desk.http.get(path, params={"wait": 0.05})).json()
         gate.set()
         done = await desk.ended(run["run_id"])
-    assert answer.status_code == 202
+    assert (answer.status_code, answer.json()["result"]) == (202, "")
     assert (run["status"], run["result"], run["agent"]) == ("running", "", "triage")
     assert (done["status"], done["result"]) == ("completed", "Done.")
 
@@ -192,7 +194,8 @@ async def test_a_run_that_waits_is_cancelled_before_it_begins(tmp_path: Path) ->
 
 async def test_cancelling_many_times_at_once_ends_the_run_once(tmp_path: Path) -> None:
     async with service(tmp_path, gated(asyncio.Event())) as desk:
-        run_id = (await desk.create(wait=0.1)).json()["run_id"]
+        run_id = (await desk.create()).json()["run_id"]
+        await desk.until_asked()
         answers = await asyncio.gather(*(desk.http.post(f"/v1/runs/{run_id}/cancel") for _ in range(10)))
     assert {(answer.status_code, answer.json()["status"]) for answer in answers} == {(200, "cancelled")}
 
@@ -211,7 +214,8 @@ async def test_an_ended_run_is_neither_cancelled_nor_resumed(tmp_path: Path) -> 
 async def test_resuming_a_run_that_is_worked_on_changes_nothing(tmp_path: Path) -> None:
     gate = asyncio.Event()
     async with service(tmp_path, gated(gate)) as desk:
-        run_id = (await desk.create(wait=0.1)).json()["run_id"]
+        run_id = (await desk.create()).json()["run_id"]
+        await desk.until_asked()
         answer = await desk.http.post(f"/v1/runs/{run_id}/resume")
         gate.set()
         await desk.ended(run_id)

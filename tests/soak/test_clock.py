@@ -27,7 +27,8 @@ HOUR, DAY = 3600.0, 86_400.0
 JUMPS = (0.0, HOUR, -HOUR, DAY, -DAY)
 MARGIN_SECONDS = 15.0
 """Distance from the borders: a delivery may take that long on a busy machine."""
-DRIFT_SECONDS = 8.0
+DRIFTS = (2.0, 5.0, 8.0)
+"""How far the receiver's clock has run ahead of a sender's."""
 IN_FLIGHT = 10
 
 
@@ -63,7 +64,7 @@ async def deliver(wire: Wire, trials: list[Trial]) -> list[Trial]:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("envelopes", scales("CLOCK_ENVELOPES", short=50, soak=2_500))
+@pytest.mark.parametrize("envelopes", scales("CLOCK_ENVELOPES", short=80, soak=5_000))
 async def test_a_clock_that_jumps_or_drifts_refuses_no_live_envelope_and_runs_no_dead_one(
     envelopes: int, store_url: str, tmp_path: Path, rng: Random, report: Report
 ) -> None:
@@ -71,14 +72,15 @@ async def test_a_clock_that_jumps_or_drifts_refuses_no_live_envelope_and_runs_no
     command = server_command("ticketing", store_url)
     async with serving(command, tmp_path, clock.environment) as service, connections(IN_FLIGHT) as http:
         wire = Wire(service.url, http)
-        bursts = envelopes // IN_FLIGHT
-        for number in range(bursts):
-            clock.set(JUMPS[number % len(JUMPS)])
-            trials += await deliver(wire, [trial(rng, clock.now()) for _ in range(IN_FLIGHT)])
-        clock.set(0)
-        for number in range(bursts):
-            clock.set(DRIFT_SECONDS * number / bursts)
-            trials += await deliver(wire, [trial(rng, time.time()) for _ in range(IN_FLIGHT)])
+        bursts = max(1, envelopes // (IN_FLIGHT * (len(JUMPS) + len(DRIFTS))))
+        for jump in JUMPS:
+            await clock.set(jump)
+            for _ in range(bursts):
+                trials += await deliver(wire, [trial(rng, clock.now()) for _ in range(IN_FLIGHT)])
+        for drift in DRIFTS:
+            await clock.set(drift)
+            for _ in range(bursts):
+                trials += await deliver(wire, [trial(rng, time.time()) for _ in range(IN_FLIGHT)])
         found = await tickets_by_subject(wire)
     run = {token_of(each.envelope) for each in trials if each.expected == "completed"}
     report(f"{len(trials)} envelopes, {len(run)} of them live, over jumps of an hour and a day and a drift")
@@ -94,8 +96,8 @@ async def test_a_redelivery_long_after_the_time_to_live_replays_the_same_bytes(
         wire = Wire(service.url, http)
         first = await wire.deliver(sent)
         answers: list[Answer] = []
-        for jump in (DAY + 60, -DAY, 20 * DAY):
-            clock.set(jump)
+        for jump in (DAY + 60, -DAY):
+            await clock.set(jump)
             answers.append(await wire.deliver(sent))
         found = await tickets_by_subject(wire)
     assert first.status == "completed"
@@ -117,7 +119,7 @@ async def test_a_clock_set_back_after_a_crash_leaves_no_handoff_blocked(
             await service.ready(http)
         await campaign.whole_burst(service)
         await campaign.cut_burst(service, campaign.next_burst(), rng.uniform(0.02, 0.06))
-        clock.set(-back)
+        clock.set_before_start(-back)
         service = await start(command, tmp_path, clock.environment)
         async with connections(1) as http:
             await service.ready(http)

@@ -87,7 +87,14 @@ class Wire:
         except httpx2.HTTPError as error:
             raise Unanswered from error
         assert response.status_code == 200, (response.status_code, response.text)
-        return json.loads(response.text)
+        return json.loads(_message(response))
+
+
+def _message(response: httpx2.Response) -> str:
+    """The JSON-RPC message; one that took long comes as the last event of a stream."""
+    if not response.headers["content-type"].startswith("text/event-stream"):
+        return response.text
+    return [line for line in response.text.splitlines() if line.startswith("data:")][-1].removeprefix("data:")
 
 
 def connections(count: int) -> httpx2.AsyncClient:

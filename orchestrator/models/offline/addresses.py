@@ -14,15 +14,20 @@ _CUE = re.compile(
     r"|address)\b\s*[:,-]?\s*|[:–—=>→]\s*|\s-\s*|^|\n",
     re.IGNORECASE,
 )
+_ABBREVIATED = "".join(
+    rf"(?<!\b{word})" for word in ("st", "rd", "ave", "no", "nr", "str", "apt", "dr", "blvd")
+)
 _END = re.compile(
-    r"(?<!\bst)(?<!\brd)(?<!\bave)(?<!\bno)(?<!\bnr)(?<!\bstr)(?<!\bapt)(?<!\bdr)(?<!\bblvd)\.(?=\s|$)|[!?;()\"]|\n\s*\n|\s[-–—]\s"
-    r"|,?\s+(?:instead|rather than|please|pls|thanks|thank you|from now|as of|as from|starting|effective|since|because"
-    r"|accordingly|kindly|not the|best regards|many thanks|kind regards|cheers|regards|can you|could you|so that|so please"
-    r"|and (?:please|also|can|could|my|i|the|not|tell|refund|send|how|by|then|what|when|why|is|change|update)|but)\b",
+    rf"{_ABBREVIATED}\.(?=\s|$)|[!?;()\"]|\n\s*\n|\s[-–—]\s"
+    r"|,?\s+(?:instead|rather than|please|pls|thanks|thank you|from now|as of|as from|starting|effective"
+    r"|since|because|accordingly|kindly|not the|best regards|many thanks|kind regards|cheers|regards"
+    r"|can you|could you|so that|so please|but|and (?:please|also|can|could|my|i|the|not|tell|refund|send"
+    r"|how|by|then|what|when|why|is|change|update))\b",
     re.IGNORECASE,
 )
 _LEADING = re.compile(
-    r"^(?:(?:it is|it's|is|now|to|at|the|my|our|new|address|postal|billing|following|here|are|we're|we are|live|living)\b[\s:,]*)+",
+    r"^(?:(?:it is|it's|is|now|to|at|the|my|our|new|address|postal|billing|following|here|are|we're|we are"
+    r"|live|living)\b[\s:,]*)+",
     re.IGNORECASE,
 )
 _MOST_WORDS = 18
@@ -31,7 +36,7 @@ _LONGEST = 120
 
 @dataclass(frozen=True, slots=True)
 class PostalAddress:
-    """An address as far as it was written. `country` is an ISO code, inferred only from an unmistakable postcode."""
+    """An address as it was written. `country` is an ISO code; only an unmistakable postcode stands for it."""
 
     line1: str
     city: str

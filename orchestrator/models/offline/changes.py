@@ -93,9 +93,12 @@ def _excluded(sentence: Sentence, span: Span, field: str) -> bool:
 
 def _is_vetoed(sentence: Sentence, span: Span, field: str) -> bool:
     """Whether it depends on something, is only reported, asks what was done, or is about something else."""
-    cues = (veto.replace("FIELD", f"@{field}_field") for veto in table("wishes")["vetoes"])
-    if any(True for cue in cues for _ in pattern(cue).spans(sentence)):
-        return True
+    clause = range(sentence.clause_of(span[0]).start, max(sentence.clause_of(span[0]).stop, span[1]))
+    for name, reach in (("vetoes", range(len(sentence.tokens))), ("clause_vetoes", clause)):
+        for veto in table("wishes")[name]:
+            cue = pattern(veto.replace("FIELD", f"@{field}_field"))
+            if any(start in reach for start, _ in cue.spans(sentence)):
+                return True
     if stance.denies_within(sentence, span, "sure_change"):
         return True
     return stance.is_asked(sentence, span) and not stance.is_about_what_may_come(sentence, span, polite=True)

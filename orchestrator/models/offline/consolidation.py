@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from orchestrator.models.offline import stance
 from orchestrator.models.offline.evidence import Finding
 from orchestrator.models.offline.kinds import Kind
@@ -114,24 +116,24 @@ def _is_new_subject(finding: Finding, main: list[Finding], sentences: list[Sente
     asks_how = finding.kind == Kind.HOW_TO and sentence.has("sure_how")
     if finding.kind != Kind.FAULT and not asks_how:
         return False
-    clause = sentence.clause_of(finding.span[0])
-    own = {sentence.tokens[at].text for at in clause}
-    if own & _BACK:
+    segment = _segment(finding, main, sentence)
+    if _BACK & set(sentence.words(segment.start, segment.stop)):
         return False
-    things = _things(sentence, clause)
+    things = _things(sentence, segment)
     others: set[str] = set()
     for other in main:
         context = sentences[other.sentence]
-        others |= _things(context, context.clause_of(other.span[0]))
+        own = set(context.clause_of(other.span[0]))
+        others |= _things(context, own - set(segment) if other.sentence == finding.sentence else own)
     # A fault told as "it is stuck" is about whatever is asked next to it.
     told_as_it = finding.kind == Kind.HOW_TO and main[0].kind == Kind.FAULT and not others
     return bool(things) and not things & others and not told_as_it
 
 
-def _things(sentence: Sentence, clause: range) -> set[str]:
+def _things(sentence: Sentence, positions: Container[int]) -> set[str]:
     return {
         sentence.tokens[start].stem
         for concept in _SUBJECTS
         for start, _ in sentence.concepts.get(concept, ())
-        if start in clause
+        if start in positions
     }

@@ -34,13 +34,14 @@ _INVOICE = re.compile(
 )
 _NAME = r"[^\W\d_][\w'\u2019-]*(?:[ \t]+[^\W\d_][\w'\u2019.-]*){1,3}"
 _OWN_NAME = re.compile(
-    rf"\b(?:my name is|i am|i'm|this is|name:|customer:|account of|account holder:?|under the name(?: of)?)\s+(?P<name>{_NAME})",
+    r"\b(?:my name is|i am|i'm|this is|name:|customer:|account of|account holder:?|under the name(?: of)?)"
+    rf"\s+(?P<name>{_NAME})",
     re.IGNORECASE,
 )
 _SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY"}
 _WORDS = {
-    "eur": "EUR", "euro": "EUR", "usd": "USD", "us dollar": "USD", "dollar": "USD", "buck": "USD", "gbp": "GBP",
-    "pound": "GBP", "quid": "GBP", "jpy": "JPY", "yen": "JPY",
+    "eur": "EUR", "euro": "EUR", "usd": "USD", "us dollar": "USD", "dollar": "USD", "buck": "USD",
+    "gbp": "GBP", "pound": "GBP", "quid": "GBP", "jpy": "JPY", "yen": "JPY",
 }  # fmt: skip
 _AMOUNT = re.compile(NUMBER)
 _CURRENCY = re.compile(rf"[€$£¥]|{CURRENCY_WORDS}", re.IGNORECASE)
@@ -123,6 +124,16 @@ def months(text: str) -> set[int]:
     return found | {
         next(at for at, month in enumerate(MONTHS, 1) if month.startswith(name)) for name in short
     }
+
+
+def years(text: str) -> set[str]:
+    """The years named in `text`, after a word such as `in` or a month."""
+    return set(
+        re.findall(
+            r"\b(?:in|of|from|during|since|[a-z]+ber|[a-z]+ary|march|april|may|june|july|august) (20\d\d)\b",
+            text.casefold(),
+        )
+    )
 
 
 def phones(text: str) -> list[str]:

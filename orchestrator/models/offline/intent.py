@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from orchestrator.models.offline.changes import Change, find_changes
 from orchestrator.models.offline.consolidation import SMALL_TALK, consolidated
 from orchestrator.models.offline.evidence import Finding, findings, joint, strongest
-from orchestrator.models.offline.judgement import Message, judge
+from orchestrator.models.offline.judgement import INJECTION, PERSON_OTHERWISE, judge
 from orchestrator.models.offline.kinds import Kind
 from orchestrator.models.offline.letter import Letter, open_letter
+from orchestrator.models.offline.message import Message
 from orchestrator.models.offline.patterns import mark_concepts
 from orchestrator.models.offline.sentences import Sentence, split_sentences
 from orchestrator.models.offline.tables import word_set
@@ -47,8 +48,8 @@ def read(text: str) -> Reading:
     letter = open_letter(text)
     message = Message([mark_concepts(sentence) for sentence in split_sentences(letter.body)])
     found = [] if _is_foreign(message) else _believed(message, letter)
-    otherwise = any(finding.kind == "person_otherwise" for finding in found)
-    injected = [finding for finding in found if finding.kind == "injection"]
+    otherwise = any(finding.kind == PERSON_OTHERWISE for finding in found)
+    injected = [finding for finding in found if finding.kind == INJECTION]
     found = [finding for finding in found if _stands(finding, injected)]
     refused = bool(injected) or any(finding.kind == Kind.REFUSE for finding in found)
     kinds = consolidated(found, message.sentences)
@@ -66,7 +67,7 @@ def _believed(message: Message, letter: Letter) -> list[Finding]:
     ]
     believed = _judged(message, changes)
     believed += _amount_twice(message, believed)
-    idle = (Kind.THANKS, Kind.GREETING, "person_otherwise")
+    idle = (Kind.THANKS, Kind.GREETING, PERSON_OTHERWISE)
     polite = all(finding.kind in idle for finding in believed)
     if polite and not message.is_settled and not message.is_fine_again:
         believed += _judged(message, [], last_resort=True)
@@ -83,8 +84,8 @@ def _judged(message: Message, changes: list[Finding], *, last_resort: bool = Fal
         ]
         judged += [change for change in changes if change.sentence == number]
         # A condition competes with nothing: it says what to do if all else fails.
-        believed += [finding for finding in judged if finding.kind == "person_otherwise"][:1]
-        judged = [finding for finding in judged if finding.kind != "person_otherwise"]
+        believed += [finding for finding in judged if finding.kind == PERSON_OTHERWISE][:1]
+        judged = [finding for finding in judged if finding.kind != PERSON_OTHERWISE]
         believed += strongest([finding for finding in judged if _convinces(finding, message)], sentence)
     return believed
 
@@ -124,7 +125,7 @@ def _amount_twice(message: Message, believed: list[Finding]) -> list[Finding]:
 
 def _stands(finding: Finding, injected: list[Finding]) -> bool:
     """Whether a finding is the customer's own wish and not part of text that gives orders to a machine."""
-    if finding.kind in ("injection", "person_otherwise"):
+    if finding.kind in (INJECTION, PERSON_OTHERWISE):
         return False
     for order in injected:
         if finding.sentence == order.sentence and finding.span[1] > order.span[0]:

@@ -3,56 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 from orchestrator.models.offline import stance
+from orchestrator.models.offline.double_charges import is_about_policy, judge_double_charge
 from orchestrator.models.offline.evidence import Finding
 from orchestrator.models.offline.forms import has_form
-from orchestrator.models.offline.patterns import Span, pattern
+from orchestrator.models.offline.kinds import Kind
+from orchestrator.models.offline.message import Message
+from orchestrator.models.offline.patterns import Span
 from orchestrator.models.offline.sentences import Sentence
-from orchestrator.models.offline.tables import table, word_set
+from orchestrator.models.offline.tables import word_set
 
+PERSON_OTHERWISE = "person_otherwise"
+"""Not a wish for a person but a condition: `if you cannot do it, get me one`."""
+INJECTION = "injection"
+"""Text that gives orders to a machine."""
 
-@dataclass
-class Message:
-    """All sentences together, for what one sentence says about another."""
-
-    sentences: list[Sentence]
-
-    @cached_property
-    def is_settled(self) -> bool:
-        return stance.is_settled(self.sentences)
-
-    @cached_property
-    def claims(self) -> bool:
-        """Whether something is to be put right, wherever that is said."""
-        return not self.declines_refund and any(
-            stance.finds("claiming", sentence) for sentence in self.sentences
-        )
-
-    @cached_property
-    def complains(self) -> bool:
-        """Whether something is said to be wrong, with or without a wish."""
-        return self.claims or any(stance.finds("complaining_of", sentence) for sentence in self.sentences)
-
-    @cached_property
-    def declines_refund(self) -> bool:
-        return any(stance.finds("no_refund", sentence) for sentence in self.sentences)
-
-    @cached_property
-    def is_fine_again(self) -> bool:
-        elsewhere = set(table("stance")["other_things_fine"].split())
-        return any(
-            sentence.has("fine_again")
-            and not elsewhere & set(sentence.words())
-            and not sentence.is_question
-            and not any(
-                {"to", "not", "never"} & set(sentence.words(max(0, at - 1), at))
-                for at, _ in sentence.concepts["fine_again"]
-            )
-            for sentence in self.sentences
-        )
+Judgement = Callable[[Sentence, Span, Message], str | None]
 
 
 def judge(finding: Finding, message: Message) -> str | None:
@@ -62,232 +29,131 @@ def judge(finding: Finding, message: Message) -> str | None:
     return judgement(sentence, finding.span, message) if judgement else finding.kind
 
 
-def _duplicate_charge(sentence: Sentence, span: Span, message: Message) -> str | None:
-    milder = _not_doubled(sentence, span)
-    if milder is not None:
-        return milder or None
-    if stance.names_other_vendor(sentence, span):
-        return None
-    if _is_about_policy(sentence, span):
-        return "how_to"
-    if not _is_own(sentence, span, message) or (stance.is_habitual(sentence, span) and not message.claims):
-        return "how_to" if has_form("question", sentence, span) else None
-    if stance.is_of_others(sentence, span):
-        return "how_to" if sentence.is_question or sentence.has("learn") else None
-    inner = ("twice", "take", "charge")
-    if stance.is_denied(sentence, span) or any(stance.denies_within(sentence, span, one) for one in inner):
-        if stance.is_wh_question(sentence, span[0]):
-            return "how_to"
-        return "duplicate_check" if sentence.is_question or stance.is_to_be_checked(sentence, span) else None
-    usual = stance.is_usual(sentence, span) and not message.claims
-    asks = has_form("question", sentence, span) or sentence.has("learn") or usual
-    if usual or stance.is_imagined(sentence, span):
-        return "how_to" if asks else None
-    number = message.sentences.index(sentence)
-    if stance.is_withdrawn(message.sentences, number, span):
-        return None
-    if message.is_settled or _is_long_ago(sentence, message) or stance.finds("thanked", sentence):
-        return None
-    asked = stance.is_asked(sentence, span) and not message.claims
-    if asked and stance.is_about_what_may_come(sentence, span):
-        return "how_to"
-    return "duplicate_check" if asked or message.declines_refund else "duplicate_charge"
-
-
-def _not_doubled(sentence: Sentence, span: Span) -> str | None:
-    """What is meant when the words for twice do not stand for a double charge: "" for nothing at all."""
-    clause = sentence.clause_of(span[0])
-    for kind, cues in table("stance")["not_doubled"].items():
-        for cue in cues:
-            for start, end in pattern(cue).spans(sentence):
-                if start < clause.stop and clause.start < end:
-                    asks = has_form("question", sentence, span)
-                    return "" if kind == "how_to" and not asks else kind.removeprefix("nothing")
-    return None
-
-
-def _is_about_policy(sentence: Sentence, span: Span) -> bool:
-    """`Do you charge twice`, `how are customers charged twice`: nobody's own account is meant."""
-    clause = sentence.clause_of(span[0])
-    words = sentence.words(clause.start, max(span[1], clause.stop))
-    own = {"i", "me", "we", "us", "my", "our", "mine"} & set(words)
-    asks = has_form("question", sentence, span) and (
-        stance.is_asked(sentence, span) or stance.is_wh_question(sentence, span[0])
-    )
-    asks_for_it = sentence.has("refund") or stance.finds("claiming", sentence)
-    return (
-        asks
-        and not own
-        and not (asks_for_it and not stance.is_habitual(sentence, span))
-        and bool({"you", "customers", "people", "users", "halyard", "anyone", "one", "nobody"} & set(words))
-        and "did" not in words
-        and "have" not in words
-    )
-
-
-def _is_own(sentence: Sentence, span: Span, message: Message) -> bool:
-    """Whether it is told of the writer: they say I, we or my, name an invoice, or throw it down without a subject."""
-    own = {"i", "me", "my", "we", "us", "our", "mine"}
-    if any(own & set(other.words()) for other in message.sentences):
-        return True
-    asks_how = stance.is_wh_question(sentence, span[0]) and sentence.has("sure_how")
-    named = any(token.kind in ("id", "money") for other in message.sentences for token in other.tokens)
-    gerund = sentence.tokens[span[0]].text.endswith("ing")
-    told = not sentence.is_question and bool(word_set("past_auxiliaries") & set(sentence.words()))
-    return not asks_how and not gerund and (named or told or message.claims or span[0] <= 2)
-
-
-def _is_long_ago(sentence: Sentence, message: Message) -> bool:
-    """Whether it is an old story, with nothing asked about it now."""
-    if not stance.finds("long_ago", sentence):
-        return False
-    asks_now = sentence.has("refund") or sentence.has("please") or stance.finds("claiming", sentence)
-    return not asks_now and not any(stance.finds("still_open", other) for other in message.sentences)
-
-
 def _fault(sentence: Sentence, span: Span, message: Message) -> str | None:
-    if message.is_fine_again:
+    if message.is_fine_again or stance.finds("off_topic", sentence):
         return None
-    if stance.finds("off_topic", sentence):
-        return None
-    if any(stance.denies_within(sentence, span, one) for one in ("hard_broken",)):
+    if stance.denies_within(sentence, span, "hard_broken"):
         return None
     first, second, *_ = [*sentence.words(sentence.clause_of(span[0]).start), "", ""]
-    if (first, second) == ("is", "there") and {"known", "any"} & set(sentence.words()):
-        return "how_to"
-    general = (
-        first in ("do", "does", "would", "will", "could", "can") and sentence.is_question and second != "you"
-    )
-    if general or (stance.is_conditional(sentence, span) and has_form("question", sentence, span)):
-        return "how_to"
-    return "fault"
+    known_issue = (first, second) == ("is", "there") and {"known", "any"} & set(sentence.words())
+    general = first in word_set("asking_ahead") and sentence.is_question and second != "you"
+    supposed = stance.is_conditional(sentence, span) and has_form("question", sentence, span)
+    return Kind.HOW_TO if known_issue or general or supposed else Kind.FAULT
 
 
 def _how_to(sentence: Sentence, span: Span, message: Message) -> str | None:
     if message.is_fine_again and not has_form("question", sentence, span):
         return None
-    if {"followed", "tried", "did"} & set(sentence.words(0, span[0])) and not sentence.is_question:
-        return None
-    return "how_to"
+    followed = {"followed", "tried", "did"} & set(sentence.words(0, span[0]))
+    return None if followed and not sentence.is_question else Kind.HOW_TO
 
 
 def _invoice_question(sentence: Sentence, span: Span, message: Message) -> str | None:
-    if (message.is_settled or message.is_fine_again) and not has_form("question", sentence, span):
+    asks = has_form("question", sentence, span)
+    if (message.is_settled or message.is_fine_again) and not asks:
         return None
     if stance.is_imagined(sentence, span) and not sentence.has("please"):
-        return "how_to" if has_form("question", sentence, span) else None
+        return Kind.HOW_TO if asks else None
+    words = set(sentence.words())
     named = any(token.kind in ("id", "money") for token in sentence.tokens)
-    own = {"i", "me", "my", "we", "us", "our", "mine", "last", "latest"} & set(sentence.words())
-    definite = word_set("definite") & set(sentence.words())
-    if sentence.is_question and not (own or named or definite):
-        return "how_to"
+    certain = named or words & (word_set("own") | word_set("definite"))
+    if sentence.is_question and not certain:
+        return Kind.HOW_TO
     if stance.is_general(sentence, span) or stance.is_habitual(sentence, span):
-        return "how_to"
-    if sentence.has("thanks") and not has_form("request", sentence, span):
-        return None
-    return "invoice_question"
+        return Kind.HOW_TO
+    thanks_only = sentence.has("thanks") and not has_form("request", sentence, span)
+    return None if thanks_only else Kind.INVOICE_QUESTION
 
 
 def _person(sentence: Sentence, span: Span, message: Message) -> str | None:
-    words = set(sentence.words(*span))
-    if sentence.has("sure_how") and not (sentence.has("sure_person") or sentence.has("call_me")):
+    reaches = any(sentence.has(concept) for concept in ("sure_person", "call_me", "sure_talk"))
+    if sentence.has("sure_how") and not reaches:
         return None
-    averse = sentence.has("bot") and {"not", "no", "stop", "without", "than", "instead", "enough"} & set(
-        sentence.words()
-    )
+    # "Not a bot" is a wish, unlike "not a person".
+    averse = sentence.has("bot") and word_set("averse") & set(sentence.words())
     if stance.is_denied(sentence, span) and not averse:
         return None
     if any(sentence.has(concept) for concept in ("legal", "danger", "complaint", "security")):
-        return None if stance.finds("not_for_a_person", sentence) else "person"
+        return None if stance.finds("not_for_a_person", sentence) else Kind.PERSON
     if stance.finds("only_if_you_fail", sentence):
-        return "person_otherwise"
+        return PERSON_OTHERWISE
     if stance.finds("not_for_a_person", sentence) or stance.is_conditional(sentence, span):
         return None
     if stance.finds("people_of_the_product", sentence) and not sentence.has("talk"):
         return None
-    told = bool({"talked", "spoke", "spoken", "chatted", "called", "discussed"} & words)
-    return None if told and not has_form("request", sentence, span) else "person"
+    told = word_set("talked") & set(sentence.words(*span))
+    return None if told and not has_form("request", sentence, span) else Kind.PERSON
 
 
 def _refuse(sentence: Sentence, span: Span, message: Message) -> str | None:
-    harmless = stance.finds("harmless", sentence)
-    return None if harmless else "refuse"
+    return None if stance.finds("harmless", sentence) else Kind.REFUSE
 
 
 def _injection(sentence: Sentence, span: Span, message: Message) -> str | None:
-    clause = sentence.clause_of(span[0])
-    before = sentence.words(clause.start, span[0])
-    tech = {"app", "client", "sync", "it", "halyard", "program", "software", "computer", "windows"}
+    """`The app ignores my rules` and `how do I override a lock` are no orders to a machine."""
+    before = sentence.words(sentence.clause_of(span[0]).start, span[0])
     asks_how = "how" in before and not sentence.has("injection")
-    if asks_how or tech & set(before[-3:]) or {"i", "we"} & set(before[-2:]):
-        return None
-    return "injection"
+    about_tech = word_set("machines") & set(before[-3:]) or {"i", "we"} & set(before[-2:])
+    return None if asks_how or about_tech else INJECTION
 
 
 def _cancellation(sentence: Sentence, span: Span, message: Message) -> str | None:
     if stance.finds("not_a_cancellation", sentence) or stance.is_denied(sentence, span):
         return None
-    if _told_past(sentence, span):
+    if _is_told(sentence, span):
         return None
+    requested = sentence.has("please") and not sentence.has("sure_how")
     asks = (
-        stance.is_wh_question(sentence, span[0])
+        sentence.has("sure_how")
+        or stance.is_wh_question(sentence, span[0])
         or stance.is_imagined(sentence, span)
-        or sentence.has("sure_how")
+        or stance.is_asked(sentence, span)
     )
-    if asks and not (sentence.has("please") and not sentence.has("sure_how")):
-        return "how_to"
-    return "how_to" if stance.is_asked(sentence, span) and not sentence.has("please") else "cancellation"
+    return Kind.HOW_TO if asks and not requested else Kind.CANCELLATION
 
 
 def _plan_change(sentence: Sentence, span: Span, message: Message) -> str | None:
-    if (
-        stance.is_denied(sentence, span)
-        or _told_past(sentence, span)
-        or not has_form("request", sentence, span)
-    ):
+    if stance.is_denied(sentence, span) or _is_told(sentence, span):
+        return None
+    if not has_form("request", sentence, span):
         return None
     asks = stance.is_asked(sentence, span) or stance.is_wh_question(sentence, span[0])
-    if (
-        sentence.has("sure_how")
-        or stance.is_imagined(sentence, span)
-        or (asks and not sentence.has("please"))
-    ):
-        return "how_to"
-    return "plan_change"
+    wonders = sentence.has("sure_how") or stance.is_imagined(sentence, span)
+    return Kind.HOW_TO if wonders or (asks and not sentence.has("please")) else Kind.PLAN_CHANGE
 
 
 def _refund_request(sentence: Sentence, span: Span, message: Message) -> str | None:
     if message.declines_refund or message.is_settled or stance.is_denied(sentence, span):
         return None
     if stance.is_imagined(sentence, span) and not sentence.has("please"):
-        return "how_to" if has_form("question", sentence, span) else None
-    policy = stance.is_wh_question(sentence, span[0]) or _is_about_policy(sentence, span)
-    return "how_to" if policy or sentence.has("sure_how") else "refund_request"
+        return Kind.HOW_TO if has_form("question", sentence, span) else None
+    policy = stance.is_wh_question(sentence, span[0]) or is_about_policy(sentence, span)
+    return Kind.HOW_TO if policy or sentence.has("sure_how") else Kind.REFUND_REQUEST
 
 
 def _feedback(sentence: Sentence, span: Span, message: Message) -> str | None:
-    return None if stance.is_wh_question(sentence, span[0]) else "feedback"
+    return None if stance.is_wh_question(sentence, span[0]) else Kind.FEEDBACK
 
 
-def _told_past(sentence: Sentence, span: Span) -> bool:
+def _is_told(sentence: Sentence, span: Span) -> bool:
     """`I cancelled it last month`: done, not asked for."""
-    words = sentence.words(max(0, span[0] - 3), span[1])
-    verb = next((word for word in sentence.words(*span) if word.endswith("ed")), None)
+    done = any(word.endswith("ed") for word in sentence.words(*span))
+    by_somebody = {"i", "we", "you", "they"} & set(sentence.words(max(0, span[0] - 3), span[1]))
     clause = sentence.clause_of(span[0])
     asked = any(start in clause for start, _ in sentence.concepts.get("please", ()))
-    return verb is not None and bool({"i", "we", "you", "they"} & set(words)) and not asked
+    return done and bool(by_somebody) and not asked
 
 
-_JUDGEMENTS: dict[str, Callable[[Sentence, Span, Message], str | None]] = {
-    "duplicate_charge": _duplicate_charge,
-    "fault": _fault,
-    "how_to": _how_to,
-    "invoice_question": _invoice_question,
-    "person": _person,
-    "refuse": _refuse,
-    "injection": _injection,
-    "cancellation": _cancellation,
-    "plan_change": _plan_change,
-    "refund_request": _refund_request,
-    "feedback": _feedback,
+_JUDGEMENTS: dict[str, Judgement] = {
+    Kind.DUPLICATE_CHARGE: judge_double_charge,
+    Kind.FAULT: _fault,
+    Kind.HOW_TO: _how_to,
+    Kind.INVOICE_QUESTION: _invoice_question,
+    Kind.PERSON: _person,
+    Kind.REFUSE: _refuse,
+    INJECTION: _injection,
+    Kind.CANCELLATION: _cancellation,
+    Kind.PLAN_CHANGE: _plan_change,
+    Kind.REFUND_REQUEST: _refund_request,
+    Kind.FEEDBACK: _feedback,
 }

@@ -23,7 +23,9 @@ _CLOSING = re.compile(
 )
 _DEVICE = re.compile(r"^\s*(sent from (my|outlook|yahoo|mail for)|get outlook for)\b", re.IGNORECASE)
 _FENCE = re.compile(r"```.*?(```|\Z)", re.DOTALL)
-_INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]")
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]"
+)
 
 _SIGNATURE_LINES = 7
 _SIGNATURE_WIDTH = 70

@@ -1,4 +1,4 @@
-"""The new value of a detail, exactly as it is written: told apart from the old one, and from other people's."""
+"""The new value of a detail, exactly as it is written: not the old one, and nobody else's."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _SHORT = 8
 
 _OLD_BEFORE = re.compile(
     r"\b(from|old|older|former|previous|instead of|rather than|in place of|not|replaces?|replacing|swap|lost"
-    r"|no longer (?:use|have|check|read|at|live|in)|access to|was|used to (?:be|live)|left|until|went to|sent to"
-    r"|from my (?:current|existing)|outdated|wrong)\b",
+    r"|no longer (?:use|have|check|read|at|live|in)|access to|was|used to (?:be|live)|left|until|went to"
+    r"|sent to|from my (?:current|existing)|outdated|wrong)\b",
     re.IGNORECASE,
 )
 _NEW_BEFORE = re.compile(
-    r"\b(to|is|now|with|for|by|use|under|new|be|as|at|into|correct|following|instead(?! of)|read|it's|right|on)\b"
-    r"|[:>\u2192=-]\s*$",
+    r"\b(to|is|now|with|for|by|use|under|new|be|as|at|into|correct|following|instead(?! of)|make it|read"
+    r"|it's|right|on)\b|[:>\u2192=-]\s*$",
     re.IGNORECASE,
 )
 _OLD_AFTER = re.compile(
     r"^\W*(is |has been |was |does |will |has )?"
-    r"(no longer|outdated|dead|gone|closed|doesn't (work|exist)|wrong|my old|my former|my previous|being shut|shut down"
-    r"|not (working|valid|in use|used|active|correct|right|mine|my|any)|deactivated|expired|stopped|any ?more)\b",
+    r"(no longer|outdated|dead|gone|closed|doesn't (work|exist)|wrong|my (old|former|previous)|being shut"
+    r"|shut down|not (working|valid|in use|used|active|correct|right|mine|my|any)|deactivated|expired|stopped"
+    r"|any ?more)\b",
     re.IGNORECASE,
 )
 _ELSEWHERE = re.compile(r"\b(share|invite|grant|cc)\b[^.;!?]{0,60}$", re.IGNORECASE)
@@ -51,7 +52,7 @@ def new_values(field: str, sentences: list[Sentence], number: int, body: str) ->
             return ()
         if len(left) == 2 and field == "email":
             # "change a@x to b@y": the one that is clearly announced, else both.
-            stated = [value for value in left if _is_new(text, value)]
+            stated = [value for value in left if _is_new(text, value) and " or " not in text.casefold()]
             return tuple(_plain(value) for value in (stated if len(stated) == 1 else left))
         if len(left) == 1:
             return (_plain(left[0]),)
@@ -117,10 +118,9 @@ def _may_tell(sentence: Sentence) -> bool:
     words = sentence.words()
     if _is_of_another(sentence) or word_set("old_values") & set(words):
         return False
-    if len(words) <= _SHORT:
+    if len(words) <= _SHORT or sentence.has("is_now") or sentence.has("moved"):
         return True
-    cues = sentence.has("is_now") or bool(word_set("new_values") & set(words))
-    return cues and bool(word_set("telling_starts") & set(words[:1]))
+    return bool(word_set("new_values") & set(words) and word_set("telling_starts") & set(words[:1]))
 
 
 def _is_of_another(sentence: Sentence) -> bool:
@@ -141,7 +141,8 @@ def _is_old_between(text: str, at: int, end: int) -> bool:
     if _OLD_AFTER.match(text[end:]):
         return True
     # "not x but y", "from x to y": the word that stands nearer to the value decides.
-    return _last(_OLD_BEFORE, text, at) > _last(_NEW_BEFORE, text, at)
+    old = _last(_OLD_BEFORE, text, at)
+    return old >= 0 and old >= _last(_NEW_BEFORE, text, at)
 
 
 def _last(cue: re.Pattern[str], text: str, at: int) -> int:

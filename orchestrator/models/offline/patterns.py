@@ -154,17 +154,20 @@ def _steps(text: str) -> tuple[Step, ...]:
 
 
 def _possible(parts: tuple[tuple[Step, ...], ...], sentence: Sentence) -> bool:
-    """A quick no: every concept asked for without an alternative is in the sentence."""
+    """A quick no: for every step something that it takes is in the sentence."""
     return all(
-        step.alternatives[0][1:] in sentence.concepts
-        for part in parts
-        for step in part
-        if len(step.alternatives) == 1 and step.alternatives[0][0] == "@"
+        any(_occurs(choice, sentence) for choice in step.alternatives) for part in parts for step in part
     )
 
 
+def _occurs(choice: str, sentence: Sentence) -> bool:
+    if choice[0] == "@":
+        return choice[1:] in sentence.concepts
+    return choice in sentence.words_in_it or choice == "#number"
+
+
 def _found(steps: tuple[Step, ...], sentence: Sentence) -> bool:
-    return bool(_find_all(steps, sentence))
+    return _possible((steps,), sentence) and bool(_find_all(steps, sentence))
 
 
 def _find_all(steps: tuple[Step, ...], sentence: Sentence) -> list[Span]:

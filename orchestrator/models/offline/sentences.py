@@ -28,6 +28,10 @@ class Sentence:
     """Positions of tokens inside quotation marks of three words or more."""
     concepts: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """For each concept found, where it stands: (first token, token after the last)."""
+    cues: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """For each list of cues looked for so far, where they stand."""
+    words_in_it: frozenset[str] = frozenset()
+    """All stems, and all words with `=` before them: what a pattern's words can match."""
 
     def words(self, start: int = 0, end: int | None = None) -> list[str]:
         return [token.text for token in self.tokens[start:end]]
@@ -88,6 +92,7 @@ def _sentence(tokens: list[Token], text: str, *, is_question: bool) -> Sentence:
         start=start,
         clauses=_clauses(tokens),
         quoted=_quoted(tokens),
+        words_in_it=frozenset(token.stem for token in tokens) | {f"={token.text}" for token in tokens},
     )
 
 

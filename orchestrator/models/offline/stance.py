@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 
 from orchestrator.models.offline.patterns import Span, pattern
 from orchestrator.models.offline.sentences import Sentence
@@ -12,13 +11,25 @@ from orchestrator.models.offline.tables import table, word_set
 
 
 @functools.cache
-def _words(name: str) -> frozenset[str]:
+def cue_words(name: str) -> frozenset[str]:
+    """The single words listed under `name`."""
     return frozenset(table("stance")[name].split())
 
 
+@functools.cache
+def cue_stems(name: str) -> frozenset[str]:
+    """Their stems."""
+    words = table("stance")[name]
+    return frozenset(stem(word) for word in (words.split() if isinstance(words, str) else words))
+
+
 def finds(name: str, sentence: Sentence) -> list[Span]:
-    """Where cues of the list `name` stand in the sentence."""
-    return [span for cue in table("stance")[name] for span in pattern(cue).spans(sentence)]
+    """Where cues of the list `name` stand in the sentence; looked for once."""
+    found = sentence.cues.get(name)
+    if found is None:
+        found = [span for cue in table("stance")[name] for span in pattern(cue).spans(sentence)]
+        sentence.cues[name] = found
+    return found
 
 
 def is_denied(sentence: Sentence, span: Span) -> bool:
@@ -28,9 +39,9 @@ def is_denied(sentence: Sentence, span: Span) -> bool:
     first = sentence.clause_of(span[0]).start
     for position in range(span[0] - 1, first - 1, -1):
         word = tokens[position].text
-        if word in _words("negators"):
+        if word in cue_words("negators"):
             return not any(start <= position < end for start, end in complaints)
-        if word not in _words("transparent") and not word.endswith("ly"):
+        if word not in cue_words("transparent") and not word.endswith("ly"):
             return False
     return False
 
@@ -40,8 +51,8 @@ def denies_within(sentence: Sentence, span: Span, concept: str) -> bool:
     for start, _ in sentence.concepts.get(concept, ()):
         if span[0] < start < span[1]:
             before = sentence.words(max(span[0], start - 3), start)
-            negators = [at for at, word in enumerate(before) if word in _words("negators")]
-            if negators and all(word in _words("transparent") for word in before[negators[-1] + 1 :]):
+            negators = [at for at, word in enumerate(before) if word in cue_words("negators")]
+            if negators and all(word in cue_words("transparent") for word in before[negators[-1] + 1 :]):
                 return "once" not in before[negators[-1] + 1 :]
     return False
 
@@ -56,7 +67,7 @@ def is_conditional(sentence: Sentence, span: Span) -> bool:
     if any(cue[0] < span[1] for cue in finds("hypothetical", sentence)):
         return True
     for position in range(span[0] - 1, -1, -1):
-        if sentence.tokens[position].text in _words("if_words") and not is_checked(sentence, position):
+        if sentence.tokens[position].text in cue_words("if_words") and not is_checked(sentence, position):
             return not _ends_before(sentence, position, span[0])
     return False
 
@@ -66,7 +77,7 @@ def _is_modal(sentence: Sentence, span: Span) -> bool:
         return False
     for position in range(span[0] - 1, -1, -1):
         word = sentence.tokens[position].text
-        if word in _words("modals") and _reaches(sentence, position, span[0]):
+        if word in cue_words("modals") and _reaches(sentence, position, span[0]):
             # "might have been" is a cautious way to say that it did happen.
             return "have" not in sentence.words(position, span[0])
     return False
@@ -75,7 +86,7 @@ def _is_modal(sentence: Sentence, span: Span) -> bool:
 def is_checked(sentence: Sentence, position: int) -> bool:
     """Whether the `if` at `position` asks for a check: `see if`, `check whether`."""
     before = sentence.tokens[max(0, position - 4) : position]
-    return any(token.stem in {stem(word) for word in _words("checking")} for token in before)
+    return any(token.stem in cue_stems("checking") for token in before)
 
 
 def is_asked(sentence: Sentence, span: Span) -> bool:
@@ -94,9 +105,7 @@ def is_asked(sentence: Sentence, span: Span) -> bool:
 
 def is_to_be_checked(sentence: Sentence, span: Span) -> bool:
     """Whether the writer wants to know if `span` is so: `please check that it was not`."""
-    return any(
-        token.stem in {stem(word) for word in _words("checking")} for token in sentence.tokens[: span[0]]
-    )
+    return any(token.stem in cue_stems("checking") for token in sentence.tokens[: span[0]])
 
 
 def is_general(sentence: Sentence, span: Span) -> bool:
@@ -107,11 +116,13 @@ def is_general(sentence: Sentence, span: Span) -> bool:
     words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
     if {"my", "our"} & set(words[1:4]):
         return False
-    return len(words) > 1 and words[0] in word_set("auxiliaries") and words[1] in _words("general_subjects")
+    return (
+        len(words) > 1 and words[0] in word_set("auxiliaries") and words[1] in cue_words("general_subjects")
+    )
 
 
 def is_usual(sentence: Sentence, span: Span) -> bool:
-    """`do I get charged twice`, `are customers billed twice`: the present tense of what happens to anybody."""
+    """`do I get charged twice`: the present tense of what happens to anybody."""
     before = sentence.words(max(0, span[0] - 4), span[0])
     for at, word in enumerate(before):
         rest = before[at + 1 :]
@@ -140,6 +151,8 @@ def is_about_what_may_come(sentence: Sentence, span: Span, *, polite: bool = Fal
     words = [word for word in sentence.words(clause.start, clause.stop) if word not in word_set("openers")]
     if words[1:2] == ["you"] and not polite:
         return False
+    if polite and (words[:3] == ["is", "it", "possible"] or finds("asked_politely", sentence)):
+        return True
     return bool(words) and words[0] in word_set("asking_ahead")
 
 
@@ -152,48 +165,15 @@ def is_wh_question(sentence: Sentence, position: int) -> bool:
     return bool(set(leading[:1]) & word_set("question_words"))
 
 
-def is_settled(sentences: Iterable[Sentence]) -> bool:
-    """Whether the message tells of something that was put right, and not of a wish to have it put right."""
-    sentences = list(sentences)
-    if any(finds("withdrawn", sentence) for sentence in sentences):
-        return True
-    settled = False
-    for sentence in sentences:
-        if finds("still_open", sentence):
-            return False
-        settled = settled or any(_is_report(sentence, span) for span in finds("resolved", sentence))
-    return settled
-
-
-def is_withdrawn(sentences: list[Sentence], number: int, span: Span) -> bool:
-    """Whether it is taken back after it was said: `..., but I have checked and it is fine`."""
-    later = any(finds("withdrawn_after", sentence) for sentence in sentences[number + 1 :])
-    return later or any(start >= span[1] for start, _ in finds("withdrawn_after", sentences[number]))
-
-
-def _is_report(sentence: Sentence, span: Span) -> bool:
-    """Whether `refunded` is told, not asked for: nothing wishful stands before it in its clause."""
-    clause = sentence.clause_of(span[0])
-    before = sentence.tokens[clause.start : span[0]]
-    wishes = {stem(word) for word in table("stance")["not_resolved"]}
-    surfaces = " ".join(sentence.words(*span))
-    if any(token.stem in wishes or token.text in ("let", "'s") for token in before):
-        return False
-    told = any(token.text in _words("resolved_agents") for token in (*before, *sentence.tokens[slice(*span)]))
-    past = any(
-        word.endswith(("ed", "back", "t")) or word in ("got", "gone", "was", "were", "been")
-        for word in surfaces.split()
-    )
-    return (
-        past
-        and not sentence.is_question
-        and (
-            told
-            or "already" in surfaces
-            or "i" in sentence.words(clause.start, span[1])
-            or "was" in surfaces
-            or "been" in surfaces
-        )
+def speaks_of_self(sentence: Sentence) -> bool:
+    """Whether the writer is in it: I, my, or a me that is not only the one to be told something."""
+    words = sentence.words()
+    told = {
+        at + 1 for at, word in enumerate(words) if word in ("show", "tell", "give", "explain", "send", "let")
+    }
+    return any(
+        word in ("i", "my", "we", "our", "mine") or (word in ("me", "us") and at not in told)
+        for at, word in enumerate(words)
     )
 
 
@@ -228,7 +208,7 @@ def adds_another(sentence: Sentence, position: int) -> bool:
 
 def _reaches(sentence: Sentence, modal: int, target: int) -> bool:
     between = sentence.words(modal + 1, target)
-    return all(word in _words("modal_reach") or word.endswith("ly") for word in between)
+    return all(word in cue_words("modal_reach") or word.endswith("ly") for word in between)
 
 
 def _ends_before(sentence: Sentence, condition: int, target: int) -> bool:

@@ -24,7 +24,7 @@ TOPICS = {
     Kind.ACCOUNT_CHANGE: "a change of their details",
     Kind.INVOICE_QUESTION: "a question about invoices or payments",
     Kind.FAULT: "something that does not work",
-    Kind.HOW_TO: "a question about how Halyard works",
+    Kind.HOW_TO: "a question about how something is done",
     Kind.CANCELLATION: "a cancellation",
     Kind.PLAN_CHANGE: "a change of plan or seats",
     Kind.TICKET_STATUS: "how far an earlier request is",

@@ -72,7 +72,7 @@ def quote(article: JsonObject, words: str) -> str:
 
 
 def _standing(pages: list[Outcome], question: Question, *, about_fault: bool) -> dict[str, float]:
-    """How well each hit stands: its rank in every search, and the words its title shares with the question."""
+    """How well each hit stands: its rank in the searches, and what its title shares with the question."""
     standing: dict[str, float] = {}
     for weight, page in zip((1.0, 0.5), pages, strict=False):
         for rank, hit in enumerate(page.items()):
@@ -92,9 +92,8 @@ def _is_about_trouble(hit: JsonObject, title: frozenset[str], question: Question
 
 
 def _score(article: JsonObject, question: Question, standing: dict[str, float]) -> float:
-    own = share(_head(article), question.terms) + 0.4 * share(
-        stems_of(str(article.get("title"))), question.terms
-    )
+    title = stems_of(str(article.get("title")))
+    own = share(_head(article), question.terms) + 0.4 * share(title, question.terms)
     return standing.get(str(article.get("article_id")), 0.0) + own
 
 

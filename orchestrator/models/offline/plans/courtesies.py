@@ -12,21 +12,19 @@ from orchestrator.models.offline.plans.part import SEARCH_ARTICLES
 from orchestrator.models.offline.plans.question import read_question, stems_of
 from orchestrator.models.offline.wording import EXAMPLES
 
-PARTLY_REFUSED = (
-    "Another part of your message I cannot do; I can only help with your own account and with Halyard."
-)
+PARTLY_REFUSED = "Another part of your message I cannot do; I can only help with your own account."
 
 _REFUSAL = (
-    "I cannot do that. I can only help with your own account and with questions about Halyard: explain your "
-    "invoices, return what was charged twice to the method it was paid with, change your own details, look up "
-    "help articles, and open tickets. If you think this is wrong, write “let me talk to a person”."
+    "I cannot do that. I can only help with your own account and with questions about the product: explain "
+    "your invoices, return what was charged twice to the method it was paid with, change your own details, "
+    "look up help articles, and open tickets. If you think this is wrong, write “let me talk to a person”."
 )
 _REPLIES = {
     Kind.THANKS: "You are welcome. If there is anything else, just write.",
-    Kind.GREETING: f"Hello, this is Halyard's automated assistant. What can I do for you? {EXAMPLES}",
+    Kind.GREETING: f"Hello, this is the automated assistant. What can I do for you? {EXAMPLES}",
     Kind.IDENTITY: (
-        "I am an automated assistant that works by rules, not a person. If you would rather talk to one, write “let "
-        "me talk to a person”."
+        "I am an automated assistant that works by rules, not a person. If you would rather talk to one, "
+        "write “let me talk to a person”."
     ),
 }
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from orchestrator.models.offline.conversation import Call, Conversation, Outcome
 from orchestrator.models.offline.extraction import emails, ids, own_names
-from orchestrator.models.offline.intent import Reading
-from orchestrator.models.offline.plans.part import GET_PROFILE, SEARCH_CUSTOMERS
+from orchestrator.models.offline.intent import Reading, Task
+from orchestrator.models.offline.kinds import Kind
+from orchestrator.models.offline.plans.part import GET_PROFILE, SEARCH_CUSTOMERS, Case
+from orchestrator.models.offline.sentences import split_sentences
+from orchestrator.models.offline.stance import speaks_of_self
 from orchestrator.models.protocol import JsonObject
 
 
@@ -30,6 +33,15 @@ def names_somebody_else(conversation: Conversation, reading: Reading) -> bool:
     named = {name.casefold() for name in ids(reading.letter.body, "cus")}
     own = (conversation.customer_id or "").casefold()
     return conversation.is_authenticated and bool(named - {own})
+
+
+def speaks_for_another(case: Case, tasks: tuple[Task, ...]) -> bool:
+    """Whether money is asked back for an e-mail address that is not the one of the customer who asks."""
+    own = str(case.profile.get("email") or "").casefold()
+    words = " ".join(task.words for task in tasks if task.kind is Kind.DUPLICATE_CHARGE)
+    named = {address.casefold() for address in emails(words)}
+    of_self = any(speaks_of_self(sentence) for sentence in split_sentences(words))
+    return case.conversation.is_authenticated and bool(own and named - {own}) and not of_self
 
 
 def find_customer(conversation: Conversation, reading: Reading) -> Search:

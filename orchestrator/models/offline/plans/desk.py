@@ -9,7 +9,7 @@ from orchestrator.models.offline.intent import Reading, Task, read
 from orchestrator.models.offline.kinds import Kind
 from orchestrator.models.offline.plans import courtesies
 from orchestrator.models.offline.plans.articles import answer_how_to
-from orchestrator.models.offline.plans.customers import find_customer, names_somebody_else
+from orchestrator.models.offline.plans.customers import find_customer, names_somebody_else, speaks_for_another
 from orchestrator.models.offline.plans.details import change_details
 from orchestrator.models.offline.plans.duplicates import settle_duplicates
 from orchestrator.models.offline.plans.faults import report_fault, tell_ticket_status
@@ -50,10 +50,10 @@ HANDLERS: dict[Kind, tuple[Handler, tuple[str, ...]]] = {
 }
 """What does each kind of task, and the tools without which an agent cannot do it."""
 
-_NEED_A_CUSTOMER = frozenset(
-    [Kind.DUPLICATE_CHARGE, Kind.DUPLICATE_CHECK, Kind.REFUND_REQUEST, Kind.INVOICE_QUESTION, Kind.ACCOUNT_CHANGE,
-     Kind.TICKET_STATUS, Kind.FAULT, Kind.CANCELLATION, Kind.PLAN_CHANGE]
-)  # fmt: skip
+_NO_CUSTOMER = (Kind.HOW_TO, Kind.FEEDBACK)
+"""Kinds that are about nobody's account."""
+_CUSTOMER_HELPS = (Kind.FAULT, Kind.CANCELLATION, Kind.PLAN_CHANGE, *_NO_CUSTOMER)
+"""Kinds that can go on without knowing who asks."""
 
 
 def attend(conversation: Conversation) -> Attendance:
@@ -88,15 +88,13 @@ def _open_case(
     conversation: Conversation, reading: Reading, tasks: tuple[Task, ...]
 ) -> Generator[list[Call], list[Outcome], Case | str]:
     """The case with its customer; an answer instead when the customer is needed and not found."""
-    if not any(task.kind in _NEED_A_CUSTOMER for task in tasks):
+    if all(task.kind in _NO_CUSTOMER for task in tasks):
         return Case(conversation, reading, conversation.customer_id)
     found = yield from find_customer(conversation, reading)
     case = Case(conversation, reading, found.customer_id, found.profile)
-    strict = [
-        task
-        for task in tasks
-        if task.kind not in (Kind.FAULT, Kind.CANCELLATION, Kind.PLAN_CHANGE, Kind.HOW_TO)
-    ]
+    if speaks_for_another(case, tasks):
+        return courtesies.refusal(reading)
+    strict = any(task.kind not in _CUSTOMER_HELPS for task in tasks)
     if found.customer_id is None and strict and not courtesies.names_an_invoice(reading):
         return f"I can help with {listed(topic(task.kind) for task in tasks)}. {found.problem}"
     return case

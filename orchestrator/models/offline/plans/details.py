@@ -38,9 +38,7 @@ def change_details(case: Case, task: Task) -> Plan:
     asks: list[str] = []
     for change in task.changes:
         value = _new_value(change, profile)
-        if value is None:
-            asks.append(_question(change, profile))
-        elif not _is_written(value, case, profile):
+        if value is None or not _is_written(value, case, profile):
             asks.append(_question(change, profile))
         elif value != profile.get(change.field):
             wanted[change.field] = value
@@ -84,7 +82,7 @@ def _new_value(change: Change, profile: JsonObject) -> str | JsonObject | None:
 
 
 def _address(value: PostalAddress, profile: JsonObject) -> JsonObject | None:
-    """The address with its country: the one written, else the one on record if it is written like that one."""
+    """The address with its country: the one written, else the one on record if the form fits it."""
     known = profile.get("address")
     country = value.country or (_same_country(value, known) if isinstance(known, dict) else None)
     if not country:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from orchestrator.models.offline.conversation import Call, Outcome
-from orchestrator.models.offline.extraction import amounts, invoice_references, months
+from orchestrator.models.offline.extraction import amounts, invoice_references, months, years
 from orchestrator.models.offline.intent import Task
 from orchestrator.models.offline.kinds import Kind
 from orchestrator.models.offline.plans.part import (
@@ -93,6 +93,10 @@ def _meant(duplicates: list[JsonObject], task: Task, case: Case) -> tuple[list[J
     fitting = [one for one in duplicates if any(_fits(one, amount.minor(one["currency"])) for amount in sums)]
     if sums and not fitting:
         return [], "the amount you named"
+    since = years(task.words)
+    duplicates = [one for one in duplicates if not since or str(one.get("captured_at"))[:4] in since]
+    if since and not duplicates:
+        return [], "the year you named"
     wanted = months(task.words)
     in_months = [one for one in fitting or duplicates if month_of(one.get("captured_at")) in wanted]
     if wanted and not in_months:
@@ -116,13 +120,15 @@ def _refunded(duplicate: JsonObject, outcome: Outcome) -> str:
         )
     if outcome.code == "approval_required":
         return (
-            f"Invoice {invoice} was paid twice: payment {payment} over {amount} should go back to you. An amount "
-            f"like this needs a person's approval first; I have asked for it (approval "
+            f"Invoice {invoice} was paid twice: payment {payment} over {amount} should go back to you. An "
+            f"amount like this needs a person's approval first; I have asked for it (approval "
             f"{outcome.content.get('approval_id', 'pending')}). Nothing has been refunded yet."
         )
     if outcome.code == "conflict":
         return f"Payment {payment} of invoice {invoice} could not be refunded: it has been settled meanwhile."
-    return f"I could not refund payment {payment} of invoice {invoice} over {amount}; a person has to look at it."
+    return (
+        f"I could not refund payment {payment} of invoice {invoice} over {amount}; a person has to see to it."
+    )
 
 
 def _is_waiting(duplicate: JsonObject, approval: JsonObject) -> str:
@@ -137,8 +143,8 @@ def _is_waiting(duplicate: JsonObject, approval: JsonObject) -> str:
 def _report(duplicates: list[JsonObject]) -> str:
     """What was found, for somebody who only asked."""
     found = listed(
-        f"invoice {one['invoice_id']} was paid twice, and payment {one['duplicate_payment_id']} over "
-        f"{money(one['refundable_minor'], one['currency'])} of {day(one.get('captured_at'))} should go back to you"
+        f"invoice {one['invoice_id']} was paid twice, and payment {one['duplicate_payment_id']} of "
+        f"{day(one.get('captured_at'))} over {money(one['refundable_minor'], one['currency'])} should go back"
         for one in duplicates
     )
     return (
@@ -166,8 +172,8 @@ def _none_to_refund(found: Outcome, duplicates: list[JsonObject], why_not: str) 
             for one in settled[:2]
         )
         return (
-            f"I checked {checked} invoices of your account and found no payment that is still to be returned. "
-            f"Already refunded: {back}. {REFUND_TIME}"
+            f"I checked {checked} invoices of your account and found no payment that is still to be "
+            f"returned. Already refunded: {back}. {REFUND_TIME}"
         )
     gap = (
         " Part of the look-up failed, so a person should check again."
@@ -175,9 +181,9 @@ def _none_to_refund(found: Outcome, duplicates: list[JsonObject], why_not: str) 
         else ""
     )
     return (
-        f"I checked {checked} invoices of your account and all their payments, and found nothing that was charged "
-        f"twice, so I have refunded nothing.{gap} If your bank shows two payments, please send us their dates and "
-        "amounts, or ask for a person."
+        f"I checked {checked} invoices of your account and all their payments, and found nothing that was "
+        f"charged twice, so I have refunded nothing.{gap} If your bank shows two payments, please send us "
+        "their dates and amounts, or ask for a person."
     )
 
 

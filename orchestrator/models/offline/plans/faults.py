@@ -82,8 +82,8 @@ def _progress(ticket: JsonObject) -> str:
     said = [one for one in ticket.get("comments") or () if one.get("public")]
     newest = f" The newest answer: {line(str(said[-1].get('text')), 300)}" if said else ""
     return (
-        f"Ticket {ticket.get('ticket_id')} (“{ticket.get('subject')}”) is {ticket.get('status')}; last change on "
-        f"{day(ticket.get('updated_at'))}.{newest}"
+        f"Ticket {ticket.get('ticket_id')} (“{ticket.get('subject')}”) is {ticket.get('status')}; last "
+        f"change on {day(ticket.get('updated_at'))}.{newest}"
     )
 
 

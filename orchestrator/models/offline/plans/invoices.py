@@ -115,14 +115,7 @@ def _described(invoice: JsonObject, aspects: frozenset[str]) -> str:
     ]
     lines = invoice.get("lines") or []
     if lines:
-        parts.append(
-            "It is for "
-            + listed(
-                f"{one.get('quantity', 1)} × {one.get('description')} ({money(one.get('amount_minor'), currency)})"
-                for one in lines
-            )
-            + "."
-        )
+        parts.append(f"It is for {listed(_sold(one, currency) for one in lines)}.")
     payments = invoice.get("payments") or []
     if payments:
         parts.append("Payments: " + listed(_payment(one, currency) for one in payments) + ".")
@@ -150,6 +143,11 @@ def _state(invoice: JsonObject) -> str:
         "void": "It is void; nothing has to be paid for it.",
     }
     return known.get(str(status), f"Its status is {status}.")
+
+
+def _sold(sold: JsonObject, currency: object) -> str:
+    amount = money(sold.get("amount_minor"), currency)
+    return f"{sold.get('quantity', 1)} × {sold.get('description')} ({amount})"
 
 
 def _payment(payment: JsonObject, currency: object) -> str:

@@ -29,10 +29,10 @@ _SUBJECTS = {
     Kind.REFUND_REQUEST: ("Refund asked for", "billing"),
 }
 _ANSWERS = {
-    Kind.CANCELLATION: "I cannot cancel anything myself. I have passed your wish on as ticket {ticket}; a person will "
-    "confirm it. Nothing is cancelled until then.",
-    Kind.PLAN_CHANGE: "I cannot change plans or seats myself. I have passed your wish on as ticket {ticket}; a person "
-    "will confirm it and tell you what it costs. Nothing has changed yet.",
+    Kind.CANCELLATION: "I cannot cancel anything myself. I have passed your wish on as ticket {ticket}; a "
+    "person will confirm it. Nothing is cancelled until then.",
+    Kind.PLAN_CHANGE: "I cannot change plans or seats myself. I have passed your wish on as ticket {ticket}; a "
+    "person will confirm it and tell you what it costs. Nothing has changed yet.",
     Kind.FEEDBACK: "Thank you. I have passed this on to the product team as ticket {ticket}.",
 }
 _PRAISE = "Thank you for the kind words; that is good to hear. If there is something I can do, just write."
@@ -69,25 +69,27 @@ def pass_on_refund(case: Case, task: Task) -> Plan:
             f"{money(one['refundable_minor'], one['currency'])} on invoice {one['invoice_id']}" for one in due
         )
         return Part(
-            f"I found a double charge on your account: {found}. Is that the one? Then write “please refund the "
-            "duplicate charge”. For any other refund, write “let me talk to a person”.",
+            f"I found a double charge on your account: {found}. Is that the one? Then write “please refund "
+            "the duplicate charge”. For any other refund, write “let me talk to a person”.",
             False,
         )
     paid = [one for one in invoices.items() if one.get("captured_minor")]
     if not _is_plausible(task, paid):
         return Part(
-            "I cannot refund that: there is no payment of this amount on your account. I refund what was charged "
-            "twice; about anything else a person decides. Write “let me talk to a person” if you want that.",
+            "I cannot refund that: there is no payment of this amount on your account. I refund what was "
+            "charged twice; about anything else a person decides. Write “let me talk to a person” if you want "
+            "that.",
             False,
         )
     facts = "Payments: " + (listed(_payment(one) for one in paid[:3]) or "none")
     [done] = yield [_ticket(case, task, facts)]
     if not done.ok:
         return broken(CREATE_TICKET, done, "pass your request on")
+    ticket = done.content.get("ticket_id")
     return Part(
-        "I checked your payments and found nothing that was charged twice, so I cannot refund anything myself. A "
-        f"person decides about other refunds: I have passed your request on as ticket {done.content.get('ticket_id')}. "
-        "The first payment can be refunded within 30 days."
+        "I checked your payments and found nothing that was charged twice, so I cannot refund anything myself. "
+        f"A person decides about other refunds: I have passed your request on as ticket {ticket}. The first "
+        "payment can be refunded within 30 days."
     )
 
 
