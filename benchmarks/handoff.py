@@ -218,7 +218,8 @@ def main() -> int:
         comparison = compare(Path(stores).resolve(), Path(directory), sizes, Effort(options.rounds))
         bare, ours = asyncio.run(comparison)
     for side in (bare, *ours):
-        print(f"{side.name:18} p50 {side.p50_ms:6.2f} ms   {IN_FLIGHT} in flight {side.rate:7,.0f} per second")
+        rate = f"{IN_FLIGHT} in flight {side.rate:7,.0f} per second"
+    print(f"{side.name:18} p50 {side.p50_ms:6.2f} ms   {rate}")
     found = figures(bare, ours)
     missed = found.missed()
     targets = {"extra_ms": MOST_EXTRA_MS, "throughput": LEAST_THROUGHPUT, "growth": MOST_GROWTH}

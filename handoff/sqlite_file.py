@@ -9,6 +9,7 @@ from pathlib import Path
 from handoff.errors import StoreMismatchError, StoreUnavailableError
 from handoff.sqlite_connection import BUSY, CORRUPT, LOCK_WAIT_SECONDS, NOTADB, driver, primary_code
 from handoff.sqlite_schema import migrate, verify
+from handoff.sqlite_wal import verify_log
 
 LOCK_POLL_SECONDS = 0.25
 """The writer's wait inside SQLite: short, so that every waiting commit can keep its own deadline."""
@@ -87,6 +88,7 @@ def _create(path: Path) -> None:
         wal = path.with_name(path.name + "-wal")
         if size:
             _verify_header(path, size)
+            verify_log(wal)
         elif wal.exists() and wal.stat().st_size:
             raise StoreMismatchError(
                 "the store's file is missing or empty, but its write-ahead log is not",

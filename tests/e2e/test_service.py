@@ -26,19 +26,14 @@ from tests.orchestrator.fake_servers import HttpServer, State, eventually
 from tests.orchestrator.serving import Event, events_of
 
 WAIT_SECONDS = 30.0
-COMMAND = (
-    sys.executable,
-    "-P",
-    "-c",
-    "import typer; from orchestrator.service.command import serve; typer.run(serve)",
-)
+COMMAND = (sys.executable, "-P", "-c", "from orchestrator.cli import main; main()", "serve")
 
 TEAM = """
 entry = "desk"
 [agents.desk]
 model = "small"
 instructions = "Do what is asked."
-tools = ["fake.slow", "fake.write", "fake.echo"]
+tools = ["fake.slow"]
 [servers.fake]
 urls = ["{url}"]
 [servers.ticketing]
@@ -46,11 +41,9 @@ urls = ["http://127.0.0.1:9/mcp"]
 """
 
 HOLD = {"tools": [{"name": "fake__slow", "input": {"key": "${context.session_id}"}}]}
-WRITE = {"tools": [{"name": "fake__write", "input": {"key": "${context.session_id}"}}]}
 SCRIPT = {
     "replies": [
         {"agent": "desk", "when": {"contains": "slowly"}, **HOLD},
-        {"agent": "desk", "when": {"contains": "slowly"}, "text": "unused"},
         {"agent": "desk", "text": "Done."},
     ]
 }

@@ -34,7 +34,7 @@ from handoff.store import (
 from tests.redis_server import RedisServer
 
 THOROUGH = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 NAMES = ["", "a", "b", "a\0", "\0", "a\0b", "1:a", "é", "\U0001f600", "{}*\r\n"]

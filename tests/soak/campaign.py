@@ -1,4 +1,4 @@
-"""A campaign of kills: bursts of handoffs, each cut short by SIGKILL, and retries until all have an outcome."""
+"""A campaign of kills: bursts of handoffs cut short by SIGKILL, and retries until all have an outcome."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-
-import httpx2
 
 from handoff.errors import JsonObject
 from tests.soak.envelopes import ticket_envelope, token_of
@@ -152,4 +150,3 @@ class Campaign:
         if answer.status != "processing" and answer.code not in ("busy", "contention"):
             self.unexpected.append(answer.content)
         return False
-

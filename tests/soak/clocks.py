@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
@@ -43,7 +42,7 @@ class ServerClock:
         self.offset = offset
         written = self._file.with_suffix(".new")
         written.write_text(f"{offset:+.3f}\n", encoding="ascii")
-        os.replace(written, self._file)
+        written.replace(self._file)
 
     def now(self) -> float:
         return time.time() + self.offset

@@ -44,9 +44,10 @@ class Till:
 
     async def pay(self, round: int) -> None:
         if self._enter(round):
-            while not (self._directory / f"{round}.open").exists():  # noqa: ASYNC110 - another process opens
+            while not (self._directory / f"{round}.open").exists():
                 await asyncio.sleep(POLL_SECONDS)
-        payment = Put("payments", new_id("pay"), {"worker": self._worker}, indexes=[Index("round", str(round))])
+        listed = [Index("round", str(round))]
+        payment = Put("payments", new_id("pay"), {"worker": self._worker}, indexes=listed)
         try:
             await self._store.commit([payment], fence=current_fence())
         except StaleFenceError:

@@ -1,4 +1,4 @@
-"""Disks that fill up, fail, or are held by others: no acknowledgement without a row, and no restart needed."""
+"""Disks that fill up, fail, or are held by others: no acknowledgement without a row, no restart needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kill -9` of a server with handoffs in flight: what was acknowledged is there, and nothing is there twice."""
+"""`kill -9` of a server with handoffs in flight: what was acknowledged is there, and nothing twice."""
 
 from __future__ import annotations
 

@@ -69,7 +69,11 @@ def _events(lines: Sequence[str]) -> list[Event]:
                 found.append(Event("logged", rest))
             elif "socket" in file or "TCP" in file:
                 found.append(Event("sent", rest))
-        elif (ended := _RESUMED.fullmatch(line)) and ended["call"] in ("fdatasync", "fsync"):
-            if syncing.pop(ended["pid"], "").endswith("-wal") and ended["result"] == "0":
-                found.append(Event("synced"))
+        elif (
+            (ended := _RESUMED.fullmatch(line))
+            and ended["call"] in ("fdatasync", "fsync")
+            and syncing.pop(ended["pid"], "").endswith("-wal")
+            and ended["result"] == "0"
+        ):
+            found.append(Event("synced"))
     return found

@@ -25,7 +25,7 @@ HEADERS = {
 }
 
 
-class Unanswered(Exception):  # noqa: N818 - no error of the server's: the call has no answer
+class Unanswered(Exception):
     """The connection broke or stayed silent; whether the call was done is unknown."""
 
 

@@ -31,8 +31,8 @@ _SUBJECTS = {
 _ANSWERS = {
     Kind.CANCELLATION: "I cannot cancel anything myself. I have passed your wish on as ticket {ticket}; a "
     "person will confirm it. Nothing is cancelled until then.",
-    Kind.PLAN_CHANGE: "I cannot change plans or seats myself. I have passed your wish on as ticket {ticket}; a "
-    "person will confirm it and tell you what it costs. Nothing has changed yet.",
+    Kind.PLAN_CHANGE: "I cannot change plans or seats myself. I have passed your wish on as ticket {ticket}; "
+    "a person will confirm it and tell you what it costs. Nothing has changed yet.",
     Kind.FEEDBACK: "Thank you. I have passed this on to the product team as ticket {ticket}.",
 }
 _PRAISE = "Thank you for the kind words; that is good to hear. If there is something I can do, just write."
@@ -77,8 +77,8 @@ def pass_on_refund(case: Case, task: Task) -> Plan:
     if not _is_plausible(task, paid):
         return Part(
             "I cannot refund that: there is no payment of this amount on your account. I refund what was "
-            "charged twice; about anything else a person decides. Write “let me talk to a person” if you want "
-            "that.",
+            "charged twice; about anything else a person decides. Write “let me talk to a person” if you "
+            "want that.",
             False,
         )
     facts = "Payments: " + (listed(_payment(one) for one in paid[:3]) or "none")
@@ -87,9 +87,9 @@ def pass_on_refund(case: Case, task: Task) -> Plan:
         return broken(CREATE_TICKET, done, "pass your request on")
     ticket = done.content.get("ticket_id")
     return Part(
-        "I checked your payments and found nothing that was charged twice, so I cannot refund anything myself. "
-        f"A person decides about other refunds: I have passed your request on as ticket {ticket}. The first "
-        "payment can be refunded within 30 days."
+        "I checked your payments and found nothing that was charged twice, so I cannot refund anything "
+        f"myself. A person decides about other refunds: I have passed your request on as ticket {ticket}. "
+        "The first payment can be refunded within 30 days."
     )
 
 
