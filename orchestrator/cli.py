@@ -90,8 +90,12 @@ def ask(
 def handoff_check(
     target: Annotated[list[str], typer.Argument(help="URLs of servers, or the command that starts one.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds for one answer.")] = 30.0,
-    token: Annotated[str | None, typer.Option(help="Bearer token for URLs.")] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for one answer or one start; a takeover gets at least ten.")
+    ] = 30.0,
+    token: Annotated[
+        str | None, typer.Option(envvar="SWITCHBOARD_TOKEN", help="Bearer token for URLs.")
+    ] = None,
     server: Annotated[
         str | None, typer.Option(help="The name envelopes use for it, if it goes by another.")
     ] = None,

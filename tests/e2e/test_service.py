@@ -251,35 +251,33 @@ async def test_sigterm_hands_runs_back_in_time_and_the_next_process_ends_them(
     tmp_path: Path, slow: Slow
 ) -> None:
     held, waiting = sessions(2)
+    seen: list[Event] = []
     async with serving(tmp_path, slow.team, SCRIPT, "--max-running", "1") as desk:
-        runs = [(await desk.create("slowly", session_id=name)).json()["run_id"] for name in (held, waiting)]
+        handing_in = asyncio.create_task(desk.create("slowly", session_id=held, wait=60))
         await slow.begun(held)
-        watching = asyncio.create_task(desk.events(runs[0]))
-        asking = asyncio.create_task(desk.http.get(f"/v1/runs/{runs[0]}", params={"wait": 60}))
-        await until_watched(desk)
-        began = time.monotonic()
-        code = await desk.stop()
-        took = time.monotonic() - began
-        events = await asyncio.wait_for(watching, WAIT_SECONDS)
-        answer = await asyncio.wait_for(asking, WAIT_SECONDS)
+        second = (await desk.create("slowly", session_id=waiting)).json()["run_id"]
+        [first] = (await desk.http.get("/v1/runs", params={"session_id": held})).json()["items"]
+        async with desk.http.stream("GET", f"/v1/runs/{first['run_id']}/events") as response:
+            events = events_of(response)
+            seen.append(await anext(events))
+            began = time.monotonic()
+            code = await desk.stop()
+            took = time.monotonic() - began
+            seen += [event async for event in events]
+        answer = await asyncio.wait_for(handing_in, WAIT_SECONDS)
+    runs = [first["run_id"], second]
     assert code == 0
     assert took < 10
-    assert events[-1].name == "model_replied"
-    assert answer.json()["status"] == "running"
+    assert [event.name for event in seen] == ["started", "pinned", "model_replied"]
+    assert (answer.status_code, answer.json()["status"]) == (202, "running")
     for name in (held, waiting):
         slow.state.release(name)
     async with serving(tmp_path, slow.team, SCRIPT) as desk:
-        rest = await desk.events(runs[0], after=events[-1].id)
+        rest = await desk.events(runs[0], after=seen[-1].id)
         ended = [await desk.ended(run) for run in runs]
     assert rest[-1].name == "ended"
     assert [run["status"] for run in ended] == ["completed"] * 2
     assert [run["usage"]["turns"] for run in ended] == [2, 2]
-
-
-async def until_watched(desk: Desk) -> None:
-    """Let the requests that were begun reach the service: it answers in the order they came."""
-    for _ in range(3):
-        assert (await desk.http.get("/healthz")).status_code == 200
 
 
 REFUND = {

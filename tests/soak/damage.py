@@ -88,6 +88,7 @@ DAMAGES = (
     Damage("the log is cut inside its last frame", lambda file: cut(wal_of(file), -FRAME // 2), "part"),
     Damage("the log is cut in its middle", lambda file: cut(wal_of(file), FRAME * 5 + WAL_HEADER), "part"),
     Damage("the log's header is garbage", lambda file: write_at(wal_of(file), 0, b"\xff" * 32), "refused"),
+    Damage("the log was never synced", lambda file: write_at(wal_of(file), 0, bytes(32)), "part"),
     Damage("the log is cut inside its header", lambda file: cut(wal_of(file), 20), "refused"),
     Damage("the log's index is garbage", lambda file: write_at(shm_of(file), 0, b"\xff" * 4096), "all"),
     Damage("the log's index is gone", lambda file: shm_of(file).unlink(), "all"),

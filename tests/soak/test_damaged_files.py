@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from handoff import open_store
+from handoff import open_store, sqlite_schema
 from handoff.errors import StoreMismatchError, StoreUnavailableError
 from handoff.sqlite_store import SqliteStore
+from handoff.store import Index, Put, Replayed, Token
 from tests.soak.damage import DAMAGES, Damage, copy, wal_of
 from tests.soak.envelopes import ticket_envelope, token_of
 from tests.soak.processes import server_command, serving
@@ -111,6 +112,25 @@ async def test_a_server_does_not_start_on_a_damaged_store_and_says_why_in_one_li
         assert status == 1
         assert said.startswith("failed: ") and said.count("\n") == 1
         assert str(file) in said
+
+
+async def test_a_file_of_an_older_schema_is_brought_up_to_date_with_all_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ticketing.db"
+    newest = sqlite_schema.SCHEMA_VERSION
+    token = Token("tok-1", "fingerprint", {"ticket_id": "tck_1"})
+    with monkeypatch.context() as older:
+        older.setattr(sqlite_schema, "STEPS", sqlite_schema.STEPS[:1])
+        older.setattr(sqlite_schema, "SCHEMA_VERSION", 1)
+        async with await SqliteStore.open(file, owner="ticketing") as store:
+            await store.commit([Put("things", "a", {"v": 1}, indexes=[Index("all", "")])], token=token)
+    status, said = await checked(f"sqlite:///{file}")
+    assert status == 0, said
+    assert f"schema version {newest}" in said
+    async with await SqliteStore.open(file, owner="ticketing") as store:
+        assert [record.data for record in (await store.find("things", "all", "")).records] == [{"v": 1}]
+        assert await store.token("tok-1") == Replayed(token.fingerprint, token.result)
 
 
 async def test_a_server_goes_on_where_a_killed_one_left_its_store(

@@ -30,6 +30,9 @@ _LEADING = re.compile(
     r"|live|living)\b[\s:,]*)+",
     re.IGNORECASE,
 )
+_PART_OF_ADDRESS = re.compile(
+    r"\d|\b(?:flat|apt|apartment|unit|suite|floor|building|house|c/o)\b", re.IGNORECASE
+)
 _MOST_WORDS = 18
 _LONGEST = 120
 
@@ -54,6 +57,8 @@ def find_addresses(text: str) -> list[tuple[int, int, PostalAddress]]:
     """The complete addresses in `text`, each with where it begins and ends."""
     found: dict[tuple[str, str | None], tuple[int, int, PostalAddress]] = {}
     for cue in _CUE.finditer(text):
+        if _continues(text[: cue.start()], cue.group()):
+            continue
         match = _END.search(text, cue.end())
         end = match.start() if match else len(text)
         address = parse_address(text[cue.end() : end])
@@ -61,6 +66,12 @@ def find_addresses(text: str) -> list[tuple[int, int, PostalAddress]]:
             # Of several beginnings of the same address the last is right: words before it are not the street.
             found[address.city, address.postcode] = (cue.end(), end, address)
     return list(found.values())
+
+
+def _continues(before: str, cue: str) -> bool:
+    """Whether a line break stands inside an address: the line above it is `Flat 3` or the like."""
+    above = before[before.rfind("\n") + 1 :]
+    return cue == "\n" and bool(_PART_OF_ADDRESS.search(above))
 
 
 def parse_address(segment: str) -> PostalAddress | None:

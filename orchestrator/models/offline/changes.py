@@ -149,7 +149,7 @@ def _is_of_another(sentence: Sentence, span: Span) -> bool:
     """Whether the field is another's: `Bob's e-mail`, `my colleague's address`, `the name of a folder`."""
     clause = sentence.clause_of(span[0])
     tokens = sentence.tokens
-    for at in range(clause.start, max(span[1], clause.stop)):
+    for at in range(min(clause.start, span[0]), span[1]):
         if tokens[at].stem == "#cus" or tokens[at].text in ("its", "his", "her", "their"):
             return True
         if tokens[at].text == "'s" and tokens[at - 1].text not in word_set("own_things"):

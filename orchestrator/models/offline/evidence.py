@@ -53,9 +53,9 @@ def strongest(found: list[Finding], sentence: Sentence) -> list[Finding]:
 
 
 def joint(sentence: Sentence, start: int, stop: int) -> int:
-    """Where the second of two matters begins, between the end of one and the start of the other."""
+    """Where the second of two matters begins, after the word that joins it to the first."""
     joints = [at for at in range(start, stop) if sentence.tokens[at].text in word_set("coordinators")]
-    return joints[0] + 1 if joints else stop
+    return joints[0] + 1 if joints else max(stop, start + 1)
 
 
 def _apart(weaker: Span, stronger: Span, sentence: Sentence) -> bool:

@@ -166,7 +166,7 @@ def _words(number: int, own: list[Finding], found: list[Finding], message: Messa
         if other[1] <= start:
             first = max(first, joint(sentence, other[1], start))
         elif other[0] >= stop:
-            last = min(last, joint(sentence, stop, other[0]))
+            last = min(last, joint(sentence, stop, other[0]) - 1)
     if (first, last) == (0, len(sentence.tokens)):
         return [_ended(sentence)]
     begin, end = sentence.tokens[first].start, sentence.tokens[last - 1].end

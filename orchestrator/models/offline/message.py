@@ -18,8 +18,12 @@ class Message:
     sentences: list[Sentence]
 
     def finds(self, cues: str) -> bool:
-        """Whether any sentence has one of the cues."""
-        return any(stance.finds(cues, sentence) for sentence in self.sentences)
+        """Whether any sentence has one of the cues, beside those that say what to do if all else fails."""
+        return any(
+            stance.finds(cues, sentence)
+            for sentence in self.sentences
+            if not stance.finds("only_if_you_fail", sentence)
+        )
 
     @cached_property
     def is_settled(self) -> bool:

@@ -56,7 +56,7 @@ def test_the_new_e_mail_address_is_told_from_the_old_one(text: str, value: str) 
         ),
         (
             "please update my address to 12 St. Mary's Rd., Dublin 4, D04 X2K3, Ireland",
-            PostalAddress("12 St. Mary's Rd.", "Dublin 4", "D04 X2K3", "IE", postcode_first=False),
+            PostalAddress("12 St. Mary's Rd", "Dublin 4", "D04 X2K3", "IE", postcode_first=False),
         ),
     ],
 )
