@@ -30,7 +30,9 @@ def first_message(
     known: JsonObject = {"customer_id": customer_id, "session_id": session_id, "handoff": handoff}
     if conversation is not None:
         known["conversation"] = conversation
-    context = f"<context>\n{json.dumps(known, ensure_ascii=False)}\n</context>"
+    # No text of a customer or a document may end the block: a `<` inside it is spelt as JSON spells it.
+    spelt = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c")
+    context = f"<context>\n{spelt}\n</context>"
     return {"role": "user", "content": [_text(context), _text(request)]}
 
 

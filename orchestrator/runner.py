@@ -312,6 +312,7 @@ class Runner:
             run_id=f"run_{name.hex}",
             session_id=state.started.session_id,
             customer_id=state.started.customer_id,
+            principal=state.started.principal,
             input=handoff["summary"],
             agent=sent.target,
             created_at=now,

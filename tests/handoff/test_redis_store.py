@@ -15,7 +15,7 @@ import pytest
 from handoff.errors import StoreMismatchError, StoreUnavailableError, StructuredError
 from handoff.redis import ownership
 from handoff.redis.store import RedisStore
-from handoff.store import ABSENT, Append, Committed, Index, Put, Record, Token, Write
+from handoff.store import ABSENT, Append, Committed, Delete, Index, Put, Record, Token, Write
 from handoff.stores import open_store
 from tests.conftest import redis_namespace
 from tests.redis_server import RedisServer
@@ -146,6 +146,13 @@ async def test_a_large_commit_is_one_step(store: RedisStore) -> None:
     assert await store.count("things", "all", "") == 3000
     assert [record.id for record in await store.get_many("things", ["t2999", "t0000"])] == ["t2999", "t0000"]
     assert [hit.id for hit in await store.search("things", "t1234")] == ["t1234"]
+
+
+async def test_a_scan_does_not_pay_for_records_that_were_deleted(store: RedisStore) -> None:
+    await store.commit([Put("things", f"t{n}", {}) for n in range(10)])
+    await store.commit([Delete("things", f"t{n}") for n in range(7)])
+    page = await store.scan("things", limit=3)
+    assert [record.id for record in page.records] == ["t7", "t8", "t9"] and not page.more
 
 
 async def test_a_server_that_forgot_the_scripts_is_told_them_again(

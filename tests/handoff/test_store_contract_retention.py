@@ -175,4 +175,4 @@ async def test_a_live_lease_survives_every_sweep(store: Store, clock: Clock) -> 
     assert lease
     clock.now += 9 * DAY
     assert await store.sweep() == 0
-    assert await store.acquire("work", "second", 5) is None
+    assert await store.acquire("work", "second", 10 * DAY) is None

@@ -28,6 +28,7 @@ _NEW_BEFORE = re.compile(
     r"|it's|right|on)\b|[:>\u2192=-]\s*$",
     re.IGNORECASE,
 )
+_SURELY_NEW = re.compile(r"\b(to|with|by|use|now|new|into|be|make it|instead(?! of))\b", re.IGNORECASE)
 _OLD_AFTER = re.compile(
     r"^\W*(is |has been |was |does |will |has )?"
     r"(no longer|outdated|dead|gone|closed|doesn't (work|exist)|wrong|my (old|former|previous)|being shut"
@@ -52,7 +53,8 @@ def new_values(field: str, sentences: list[Sentence], number: int, body: str) ->
             return ()
         if len(left) == 2 and field == "email":
             # "change a@x to b@y": the one that is clearly announced, else both.
-            stated = [value for value in left if _is_new(text, value) and " or " not in text.casefold()]
+            sure = " or " not in text.casefold()
+            stated = [value for value in left if sure and _last(_SURELY_NEW, text, text.find(value)) >= 0]
             return tuple(_plain(value) for value in (stated if len(stated) == 1 else left))
         if len(left) == 1:
             return (_plain(left[0]),)
