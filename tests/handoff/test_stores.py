@@ -46,7 +46,6 @@ REFUSED = [
     "sqlite://host/store.db",
     "sqlite:///",
     "sqlite:///a\0b",
-    "redis://:secret@host:6379/0",
     "postgresql://user:secret@host/db",
 ]
 

@@ -83,10 +83,11 @@ class Service:
         """What it wrote to stderr."""
         return self.log.read_text("utf-8", errors="replace")
 
-    def memory(self) -> int:
-        """Its resident memory in bytes."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGESIZE")
+
+def memory_of(pid: int) -> int:
+    """A process's resident memory in bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
 
 
 async def start(command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> Service:

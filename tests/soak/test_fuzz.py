@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from contextlib import suppress
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx2
 import pytest
 
 from handoff.errors import JsonObject
-from tests.servers.processes import INITIALIZE, MODERN, Running, running
+from tests.servers.processes import INITIALIZE, MODERN, environment
 from tests.soak.conftest import Report
 from tests.soak.envelopes import ticket_envelope
 from tests.soak.mutations import message
-from tests.soak.processes import server_command, serving
+from tests.soak.processes import memory_of, server_command, serving
 from tests.soak.scale import scales
 from tests.soak.wire import HEADERS, Wire, connections
 
@@ -41,7 +41,7 @@ def headers(body: bytes, rng: Random) -> dict[str, str]:
         del made[rng.choice(sorted(made))]
     if rng.random() < 0.05:
         made[rng.choice(sorted(made))] = rng.choice(["", "x", "2025-11-25", "text/html", "a" * 5_000])
-    return {name: value for name, value in made.items() if value.isprintable()}
+    return {name: value.strip() for name, value in made.items() if value.isprintable()}
 
 
 def see_quiet(complaint: str) -> None:
@@ -71,8 +71,8 @@ async def test_mutated_messages_over_http_are_answered_without_a_crash_a_hang_or
         for begun in range(0, count, IN_FLIGHT):
             await asyncio.gather(*(one(number) for number in range(begun, begun + IN_FLIGHT)))
             if begun >= WARM_UP and not memory:
-                memory.append(service.memory())
-        memory.append(service.memory())
+                memory.append(memory_of(service.process.pid))
+        memory.append(memory_of(service.process.pid))
         assert (await Wire(service.url, http).deliver(ticket_envelope())).status == "completed"
         see_quiet(service.complaint())
     report(f"{count} messages, answered {statuses}, memory {[size >> 20 for size in memory]} MiB")
@@ -82,34 +82,48 @@ async def test_mutated_messages_over_http_are_answered_without_a_crash_a_hang_or
 class Conversation:
     """A host's side of the pipe: what comes back is read all the time, and must be protocol."""
 
-    def __init__(self, server: Running) -> None:
-        self._server = server
-        self._answers: dict[Any, asyncio.Future[JsonObject]] = {}
-        self.reading = asyncio.create_task(self._read())
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self._stdin, self._stdout = process.stdin, process.stdout
+        self._answers: dict[str, asyncio.Future[JsonObject]] = {}
+        self._reading = asyncio.create_task(self._read())
         self.lines = 0
+
+    async def open(self, era: str) -> None:
+        """Begin as a host of that era does, so that the connection is of it."""
+        if era == "modern":
+            await self.ask("hello", "tools/list", MODERN)
+        else:
+            await self.ask("hello", "initialize", INITIALIZE)
+            await self._send({"method": "notifications/initialized"})
 
     async def ask(self, id: str, method: str, params: JsonObject) -> JsonObject:
         """The answer to a proper request among the improper ones."""
-        self._answers[id] = asyncio.get_running_loop().create_future()
-        await self._server.send({"id": id, "method": method, "params": params})
-        done, _ = await asyncio.wait(
-            {self._answers[id], self.reading}, timeout=HANG_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        answer = self._answers[id] = asyncio.get_running_loop().create_future()
+        await self._send({"id": id, "method": method, "params": params})
+        await asyncio.wait(
+            {answer, self._reading}, timeout=HANG_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
-        if self.reading in done:
-            self.reading.result()
-            raise AssertionError("the server ended")
-        assert done, f"no answer to {id} in {HANG_SECONDS} s"
+        if not answer.done():
+            assert not self._reading.done(), f"the server ended ({self._reading.exception()})"
+            raise AssertionError(f"no answer to {id} in {HANG_SECONDS} s")
         return self._answers.pop(id).result()
 
     async def throw(self, line: bytes) -> None:
         """Send a line as it is."""
-        assert self._server.process.stdin is not None
-        self._server.process.stdin.write(line.replace(b"\n", b" ") + b"\n")
-        await self._server.process.stdin.drain()
+        self._stdin.write(line.replace(b"\n", b" ") + b"\n")
+        with suppress(ConnectionError):  # the next question says that nobody reads any more
+            await self._stdin.drain()
+
+    async def hang_up(self) -> None:
+        self._stdin.close()
+        await asyncio.wait_for(self._reading, HANG_SECONDS)
+
+    async def _send(self, message: JsonObject) -> None:
+        await self.throw(json.dumps({"jsonrpc": "2.0", **message}).encode())
 
     async def _read(self) -> None:
-        assert self._server.process.stdout is not None
-        while line := await self._server.process.stdout.readline():
+        while line := await self._stdout.readline():
             answer = json.loads(line)
             assert answer["jsonrpc"] == "2.0", line
             self.lines += 1
@@ -124,39 +138,56 @@ class Conversation:
 async def test_mutated_messages_over_stdio_are_answered_without_a_crash_a_hang_or_growth(
     count: int, era: str, store_url: str, tmp_path: Path, rng: Random, report: Report
 ) -> None:
-    command = server_command("ticketing", store_url)[:-2]
     meta: JsonObject = MODERN if era == "modern" else {}
-    async with running(command) as server:
-        talk = Conversation(server)
-        complaining = asyncio.create_task(_read_all(server))
-        if era == "legacy":
-            await talk.ask("hello", "initialize", INITIALIZE)
-            await server.send({"method": "notifications/initialized"})
-        memory: list[int] = []
+    log, memory = tmp_path / "stderr.log", list[int]()
+    async with piped(server_command("ticketing", store_url)[:-2], log) as process:
+        talk = Conversation(process)
+        await talk.open(era)
         for begun in range(0, count // 2, IN_FLIGHT):
             for number in range(begun, begun + IN_FLIGHT):
                 await talk.throw(message(rng, number))
             answer = await talk.ask(f"probe-{begun}", "tools/list", meta)
             assert answer["result"]["tools"]
             if begun >= WARM_UP and not memory:
-                memory.append(_memory(server))
-        memory.append(_memory(server))
+                memory.append(memory_of(process.pid))
+        memory.append(memory_of(process.pid))
         delivery = {"name": "receive_handoff", "arguments": {"envelope": ticket_envelope()}, **meta}
         last = await talk.ask("last", "tools/call", delivery)
         assert last["result"]["structuredContent"]["status"] == "completed"
-        server.hang_up()
-        assert await server.ended() == 0
-        await talk.reading
-        see_quiet(await asyncio.wait_for(complaining, HANG_SECONDS))
+        await talk.hang_up()
+        assert await asyncio.wait_for(process.wait(), HANG_SECONDS) == 0
+    see_quiet(log.read_text("utf-8", errors="replace"))
     report(f"{count // 2} messages, {talk.lines} lines back, memory {[size >> 20 for size in memory]} MiB")
     assert memory[-1] <= memory[0] * MOST_GROWTH
 
 
-async def _read_all(server: Running) -> str:
-    assert server.process.stderr is not None
-    return (await server.process.stderr.read()).decode(errors="replace")
+@pytest.mark.parametrize("request_id", [[], {}, None, 1.5, True])
+async def test_a_cancellation_that_names_no_request_does_not_end_the_conversation(
+    request_id: Any, store_url: str, tmp_path: Path
+) -> None:
+    cancelled = {"method": "notifications/cancelled", "params": {"requestId": request_id}}
+    async with piped(server_command("ticketing", store_url)[:-2], tmp_path / "stderr.log") as process:
+        talk = Conversation(process)
+        await talk.open("legacy")
+        await talk.throw(json.dumps({"jsonrpc": "2.0", **cancelled}).encode())
+        assert (await talk.ask("after", "tools/list", {}))["result"]["tools"]
+        await talk.hang_up()
 
 
-def _memory(server: Running) -> int:
-    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")
+@asynccontextmanager
+async def piped(command: list[str], log: Path) -> AsyncIterator[Process]:
+    """A server on pipes, its stderr in a file; it is killed at the end unless it ended by itself."""
+    pipe = asyncio.subprocess.PIPE
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=stderr, env=environment(), limit=2**24
+        )
+    try:
+        yield process
+    except AssertionError as error:
+        error.add_note(log.read_text("utf-8", errors="replace")[-4000:])
+        raise
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
