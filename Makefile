@@ -15,7 +15,7 @@ demo: $(RUN)
 		$(BIN)/switchboard ask --model offline "$(DEMO_REQUEST)"
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak"
+	$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/soak
 
 check: lint types test
 
@@ -33,7 +33,7 @@ bench: $(DEV)
 	$(BIN)/python -m benchmarks
 
 soak: $(DEV)
-	$(BIN)/python -m pytest -m soak --timeout 3600
+	$(BIN)/python -m pytest tests/soak --timeout 3600
 
 format: $(DEV)
 	$(BIN)/ruff format .

@@ -14,6 +14,8 @@ from tests.soak.processes import Service
 from tests.soak.wire import Answer, Unanswered, Wire, connections
 
 IN_FLIGHT = 20
+SPREAD_SECONDS = 0.1
+"""Within how long a burst sets out: sent all at once, its handoffs would go through each step together."""
 MOST_KILLS = 2
 """How many kills one handoff is put through: three takeovers would park it, as they should."""
 LEASE_SECONDS = 5.5
@@ -63,7 +65,8 @@ class Aim:
 class Campaign:
     """The client's side: what was sent, what was acknowledged, and how."""
 
-    def __init__(self) -> None:
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
         self.pending: list[Sent] = []
         self.acknowledged: list[tuple[Sent, Answer]] = []
         """The handoffs that have an outcome, with its receipt."""
@@ -86,6 +89,7 @@ class Campaign:
         times: list[float] = []
 
         async def one(wire: Wire, sent: Sent) -> None:
+            await asyncio.sleep(self._rng.uniform(0, SPREAD_SECONDS))
             if await self._deliver(wire, sent):
                 times.append(time.monotonic() - began)
 
@@ -108,6 +112,7 @@ class Campaign:
         times: list[float] = []
 
         async def one(wire: Wire, sent: Sent) -> None:
+            await asyncio.sleep(self._rng.uniform(0, SPREAD_SECONDS))
             while not await self._deliver(wire, sent):
                 await asyncio.sleep(RETRY_SECONDS)
             times.append(time.monotonic() - began)

@@ -14,7 +14,7 @@ from tests.soak.envelopes import ticket_envelope
 from tests.soak.wire import META
 
 MOST_CHANGES = 3
-RAW_SHARE = 0.4
+RAW_SHARE = 0.25
 """Share of the messages whose bytes are changed too."""
 
 

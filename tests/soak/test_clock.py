@@ -111,7 +111,7 @@ async def test_a_clock_set_back_after_a_crash_leaves_no_handoff_blocked(
 ) -> None:
     """The dead worker's lease then seems to last as much longer as the clock went back."""
     back = SKEW_SECONDS - MARGIN_SECONDS
-    clock, campaign = ServerClock(tmp_path), Campaign()
+    clock, campaign = ServerClock(tmp_path), Campaign(rng)
     command = server_command("ticketing", store_url)
     service = await start(command, tmp_path, clock.environment)
     try:

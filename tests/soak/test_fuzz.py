@@ -101,9 +101,7 @@ class Conversation:
         """The answer to a proper request among the improper ones."""
         answer = self._answers[id] = asyncio.get_running_loop().create_future()
         await self._send({"id": id, "method": method, "params": params})
-        await asyncio.wait(
-            {answer, self._reading}, timeout=HANG_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({answer, self._reading}, timeout=HANG_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             assert not self._reading.done(), f"the server ended ({self._reading.exception()})"
             raise AssertionError(f"no answer to {id} in {HANG_SECONDS} s")

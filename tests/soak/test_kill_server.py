@@ -64,7 +64,7 @@ class Starts:
 async def test_kill_9_loses_nothing_acknowledged_and_repeats_nothing(
     kills: int, store_url: str, tmp_path: Path, rng: Random, report: Report
 ) -> None:
-    campaign, starts = Campaign(), Starts(store_url, tmp_path)
+    campaign, starts = Campaign(rng), Starts(store_url, tmp_path)
     service = await starts.again()
     try:
         split = 0

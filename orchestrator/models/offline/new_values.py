@@ -19,7 +19,7 @@ _SHORT = 8
 
 _OLD_BEFORE = re.compile(
     r"\b(from|old|older|former|previous|instead of|rather than|in place of|not|replaces?|replacing|swap|lost"
-    r"|no longer (?:use|have|check|read|at|live|in)|access to|was|used to (?:be|live)|left|until|went to"
+    r"|no longer(?: (?:use|have|check|read|at|live|in))?|access to|was|used to (?:be|live)|left|until|went to"
     r"|sent to|from my (?:current|existing)|outdated|wrong)\b",
     re.IGNORECASE,
 )
@@ -36,7 +36,9 @@ _OLD_AFTER = re.compile(
     r"|any ?more)\b",
     re.IGNORECASE,
 )
-_ELSEWHERE = re.compile(r"\b(share|invite|grant|cc)\b[^.;!?]{0,60}$", re.IGNORECASE)
+_ELSEWHERE = re.compile(
+    r"\b(share|invite|grant|cc)\b[^.;!?]{0,60}$|\b(of|belongs to|belonging to)\s*$", re.IGNORECASE
+)
 
 _FINDERS: dict[str, Callable[[str], list[str]]] = {"email": emails, "phone": phones}
 
