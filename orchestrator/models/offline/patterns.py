@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from orchestrator.models.offline.sentences import Sentence
 from orchestrator.models.offline.spelling import known_words
 from orchestrator.models.offline.stems import stem
-from orchestrator.models.offline.tables import table
+from orchestrator.models.offline.tables import concepts, table
 from orchestrator.models.offline.tokens import Token
 
 _GAPS = {"~": 3, "..": 8}
@@ -118,7 +118,7 @@ def _mark_strangers(sentence: Sentence) -> None:
 def _phrases() -> dict[str, list[tuple[tuple[str, ...], str]]]:
     """Each concept's phrases by their first word."""
     found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-    for concept, phrases in table("concepts").items():
+    for concept, phrases in concepts().items():
         for phrase in phrases:
             first, *rest = (_key(word) for word in phrase.split())
             found.setdefault(first, []).append((tuple(rest), concept))

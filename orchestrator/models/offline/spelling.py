@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from orchestrator.models.offline.stems import stem
-from orchestrator.models.offline.tables import table
+from orchestrator.models.offline.tables import concepts, table
 
 _SHORTEST = 4
 _LONG = 8
@@ -44,7 +44,7 @@ def known_words() -> frozenset[str]:
     """Words that are never corrected: those that matter, and common ones that look like them."""
     words = table("words")
     known = set(_targets()) | set(words["known"].split()) | set(words["function"].split())
-    for phrases in table("concepts").values():
+    for phrases in concepts().values():
         known.update(word.lstrip("=") for phrase in phrases for word in phrase.split())
     return frozenset(known | {stem(word) for word in known})
 

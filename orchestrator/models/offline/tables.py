@@ -11,6 +11,15 @@ _FOLDER = Path(__file__).with_name("vocabulary")
 
 
 @functools.cache
+def concepts() -> dict[str, list[str]]:
+    """The phrases of every concept, from all files of the folder `concepts`."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((_FOLDER / "concepts").glob("*.toml")):
+        found |= table(f"concepts/{path.stem}")
+    return found
+
+
+@functools.cache
 def word_set(name: str) -> frozenset[str]:
     """The words listed under `name` in the table of words."""
     return frozenset(table("words")["sets"][name].split())
