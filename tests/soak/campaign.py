@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -38,28 +38,19 @@ class Sent:
         return token_of(self.envelope)
 
 
-class Aim:
-    """Picks the moment of a kill between a burst's first and last acknowledgement, and learns from misses."""
+@dataclass(frozen=True)
+class Moment:
+    """When a burst is cut: after so many seconds, or once so many acknowledgements came."""
 
-    def __init__(self, rng: Random, first: float, last: float) -> None:
-        self._rng = rng
-        self.first = first
-        self.last = last
+    seconds: float
+    acknowledgements: int = IN_FLIGHT
 
-    def delay(self) -> float:
-        return self._rng.uniform(self.first, max(self.last, self.first * 1.2))
 
-    def learn(self, killed: float, acknowledged: Sequence[float]) -> None:
-        """What a burst cut at `killed` shows about when acknowledgements come."""
-        first = min(acknowledged, default=killed)
-        if not acknowledged:
-            last = self.last * 1.1
-        elif len(acknowledged) == IN_FLIGHT:
-            last = max(acknowledged)
-        else:
-            last = first + (killed - first) * IN_FLIGHT / len(acknowledged)
-        self.first += 0.2 * (first - self.first)
-        self.last += 0.2 * (last - self.last)
+def moments(rng: Random, burst_seconds: float) -> Iterator[Moment]:
+    """By turns any moment of a burst, and one that is sure to split it."""
+    while True:
+        yield Moment(rng.uniform(0, burst_seconds))
+        yield Moment(SETTLE_SECONDS, rng.randint(1, IN_FLIGHT // 2))
 
 
 class Campaign:
@@ -83,45 +74,47 @@ class Campaign:
         self.pending += fresh
         return burst + fresh
 
-    async def cut_burst(self, service: Service, burst: Sequence[Sent], delay: float) -> list[float]:
-        """Deliver a burst and kill the server `delay` seconds into it; when each acknowledgement came."""
-        began = time.monotonic()
-        times: list[float] = []
+    async def cut_burst(self, service: Service, burst: Sequence[Sent], moment: Moment) -> int:
+        """Deliver a burst and kill the server at that moment; how many were acknowledged."""
+        acknowledged = 0
+        enough = asyncio.Event()
 
         async def one(wire: Wire, sent: Sent) -> None:
+            nonlocal acknowledged
             await asyncio.sleep(self._rng.uniform(0, SPREAD_SECONDS))
-            if await self._deliver(wire, sent):
-                times.append(time.monotonic() - began)
+            acknowledged += await self._deliver(wire, sent)
+            if acknowledged >= moment.acknowledgements:
+                enough.set()
 
         async with connections(IN_FLIGHT) as http:
             wire = Wire(service.url, http)
             deliveries = [asyncio.create_task(one(wire, sent)) for sent in burst]
-            await asyncio.sleep(delay)
+            cut = asyncio.create_task(enough.wait())
+            answered = asyncio.gather(*deliveries)
+            await asyncio.wait({cut, answered}, timeout=moment.seconds, return_when=asyncio.FIRST_COMPLETED)
             await service.kill()
-            await asyncio.gather(*deliveries)
+            cut.cancel()
+            await answered
         for sent in burst:
             sent.kills += 1
             sent.due = time.monotonic() + LEASE_SECONDS
-        return times
+        return acknowledged
 
-    async def whole_burst(self, service: Service) -> list[float]:
-        """Deliver a burst of fresh handoffs undisturbed; when each acknowledgement came."""
+    async def whole_burst(self, service: Service) -> float:
+        """Deliver a burst of fresh handoffs undisturbed; how many seconds it took."""
         fresh = [Sent(ticket_envelope()) for _ in range(IN_FLIGHT)]
         self.pending += fresh
         began = time.monotonic()
-        times: list[float] = []
 
         async def one(wire: Wire, sent: Sent) -> None:
             await asyncio.sleep(self._rng.uniform(0, SPREAD_SECONDS))
             while not await self._deliver(wire, sent):
                 await asyncio.sleep(RETRY_SECONDS)
-            times.append(time.monotonic() - began)
 
-        async with connections(IN_FLIGHT) as http:
+        async with connections(IN_FLIGHT) as http, asyncio.timeout(SETTLE_SECONDS):
             wire = Wire(service.url, http)
-            async with asyncio.timeout(SETTLE_SECONDS):
-                await asyncio.gather(*(one(wire, sent) for sent in fresh))
-        return times
+            await asyncio.gather(*(one(wire, sent) for sent in fresh))
+        return time.monotonic() - began
 
     async def retry_worn(self, service: Service) -> None:
         """Deliver once more what went through as many kills as one handoff may."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 
 import pytest
-
-EFFECT_SECONDS = 1.5
-"""Until a running process has seen a change of its clock, which it looks up once a second."""
 
 
 class ServerClock:
@@ -19,7 +15,7 @@ class ServerClock:
         self._library = _libfaketime()
         self._file = directory / "clock"
         self.offset = 0.0
-        self.set_before_start(0)
+        self.set(0)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -27,18 +23,13 @@ class ServerClock:
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
         }
 
-    async def set(self, offset: float) -> None:
+    def set(self, offset: float) -> None:
         """Let the clock differ from the real one by so many seconds from now on."""
-        self.set_before_start(offset)
-        await asyncio.sleep(EFFECT_SECONDS)
-
-    def set_before_start(self, offset: float) -> None:
-        """The same for a process that does not run yet."""
         self.offset = offset
         written = self._file.with_suffix(".new")
         written.write_text(f"{offset:+.3f}\n", encoding="ascii")

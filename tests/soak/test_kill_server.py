@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from tests.soak.campaign import IN_FLIGHT, Aim, Campaign
+from tests.soak.campaign import IN_FLIGHT, Campaign, moments
 from tests.soak.conftest import Report
 from tests.soak.processes import Service, bare_command, gone, server_command, serving, start
 from tests.soak.scale import scales
@@ -68,13 +68,10 @@ async def test_kill_9_loses_nothing_acknowledged_and_repeats_nothing(
     service = await starts.again()
     try:
         split = 0
-        times = await campaign.whole_burst(service)
-        aim = Aim(rng, min(times), max(times))
+        when = moments(rng, await campaign.whole_burst(service))
         for number in range(1, kills + 1):
-            delay = aim.delay()
-            acknowledged = await campaign.cut_burst(service, campaign.next_burst(), delay)
-            aim.learn(delay, acknowledged)
-            split += 0 < len(acknowledged) < IN_FLIGHT
+            acknowledged = await campaign.cut_burst(service, campaign.next_burst(), next(when))
+            split += 0 < acknowledged < IN_FLIGHT
             service = await starts.again(beside_bare=kills >= 20 and number % KILLS_PER_BARE_START == 0)
             await campaign.retry_worn(service)
         await campaign.settle(service)
