@@ -18,12 +18,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from handoff.sqlite_commit import ADD_TOKEN_SQL, TOKEN_SQL
-from handoff.sqlite_connection import Connection, open_connection
-from handoff.sqlite_file import open_writer
-from handoff.sqlite_json import encode
-from handoff.sqlite_records import LOG_SQL, PUT_SQL, VERSION_SQL
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.commit import ADD_TOKEN_SQL, TOKEN_SQL
+from handoff.sqlite.connection import Connection, open_connection
+from handoff.sqlite.encoding import encode
+from handoff.sqlite.file import open_writer
+from handoff.sqlite.records import LOG_SQL, PUT_SQL, VERSION_SQL
+from handoff.sqlite.store import SqliteStore
 from handoff.store import ABSENT, Committed, Put, Token, new_id
 
 IN_FLIGHT = 64

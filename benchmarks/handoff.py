@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import os
 import random
 import statistics
 import sys
@@ -21,7 +22,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import ABSENT, Put
 from handoff.store_checkpoints import HANDOFFS
 from tests.soak.envelopes import envelope
@@ -60,6 +61,7 @@ class Side:
     def __post_init__(self) -> None:
         self.alone_ms: list[float] = []
         self.per_second: list[float] = []
+        self.cpu_ms: list[float] = []
 
     @property
     def p50_ms(self) -> float:
@@ -74,7 +76,10 @@ class Side:
         async with lean_client(self.service.url, 1) as client:
             self.alone_ms.append(await self._alone(client, effort.calls_alone))
         async with lean_client(self.service.url, IN_FLIGHT) as client:
+            before = cpu_seconds(self.service.process.pid)
             self.per_second.append(await self._together(client, effort.calls_together))
+            spent = cpu_seconds(self.service.process.pid) - before
+        self.cpu_ms.append(spent * 1000 / effort.calls_together)
 
     async def _alone(self, client: LeanClient, count: int) -> float:
         """The median of so many calls, one after the other, in milliseconds."""
@@ -157,7 +162,7 @@ async def compare(
             for side in sides if turn % 2 else reversed(sides):
                 await side.measure(effort)
         for side in (bare, *ours):  # the first round warmed up
-            del side.alone_ms[0], side.per_second[0]
+            del side.alone_ms[0], side.per_second[0], side.cpu_ms[0]
         return bare, ours
 
 
@@ -169,6 +174,8 @@ class Figures:
     """How much longer a durable handoff takes than nothing at all, one call at a time (p50)."""
     throughput: float
     """Its share of the bare server's calls per second, 64 in flight."""
+    cpu: float
+    """How many times the bare server's CPU time a call takes then: of the figures the least noisy."""
     growth_alone: float | None = None
     """How many times longer a call takes with a million handoffs stored than with a thousand."""
     growth_together: float | None = None
@@ -191,15 +198,23 @@ def figures(bare: Side, ours: Sequence[Side]) -> Figures:
     found = Figures(
         extra_ms=round(statistics.median(mine - twin for mine, twin in pairs), 2),
         throughput=median_ratio(few.per_second, bare.per_second),
+        cpu=median_ratio(few.cpu_ms, bare.cpu_ms),
     )
     if not many:
         return found
     return Figures(
         found.extra_ms,
         found.throughput,
+        found.cpu,
         growth_alone=median_ratio(many[0].alone_ms, few.alone_ms),
         growth_together=median_ratio(few.per_second, many[0].per_second),
     )
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time that a process took so far, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
@@ -218,8 +233,9 @@ def main() -> int:
         comparison = compare(Path(stores).resolve(), Path(directory), sizes, Effort(options.rounds))
         bare, ours = asyncio.run(comparison)
     for side in (bare, *ours):
-        rate = f"{IN_FLIGHT} in flight {side.rate:7,.0f} per second"
-    print(f"{side.name:18} p50 {side.p50_ms:6.2f} ms   {rate}")
+        cpu = f"{statistics.median(side.cpu_ms):.2f} ms CPU each"
+        rate = f"{IN_FLIGHT} in flight {side.rate:7,.0f} per second, {cpu}"
+        print(f"{side.name:18} p50 {side.p50_ms:6.2f} ms   {rate}")
     found = figures(bare, ours)
     missed = found.missed()
     targets = {"extra_ms": MOST_EXTRA_MS, "throughput": LEAST_THROUGHPUT, "growth": MOST_GROWTH}

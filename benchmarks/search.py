@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import ABSENT
 from servers.knowledge_base.articles import StoredArticle
 from servers.knowledge_base.demo import demo_articles

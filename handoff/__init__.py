@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from handoff.changes import follow, rebuild
 from handoff.checkpoints import Checkpoint, Checkpoints, Claim, checkpoint_key, current_fence
 from handoff.context import (
     ContextLimits,
@@ -40,16 +41,26 @@ from handoff.memory_contexts import MemoryContexts
 from handoff.meta import CUSTOMER_META, EXTENSION, SESSION_META
 from handoff.receipts import Receipt
 from handoff.resume import Timing
-from handoff.store import Store, update
+from handoff.retention import Retention, TokenExpiredError, sweep_all, sweeping
+from handoff.shared_contexts import SharedContexts
+from handoff.signing import sign
+from handoff.signing_keys import KeyFile, Keys, KeysError
+from handoff.store import Store
 from handoff.store_checkpoints import StoreCheckpoints
 from handoff.stored_contexts import StoredContexts
 from handoff.stores import open_store
+from handoff.update import update
 
 if TYPE_CHECKING:
     from handoff.extension import Handoff
-    from handoff.sqlite_store import SqliteStore
+    from handoff.redis.store import RedisStore
+    from handoff.sqlite.store import SqliteStore
 
-_LOADED_ON_USE = {"Handoff": "handoff.extension", "SqliteStore": "handoff.sqlite_store"}
+_LOADED_ON_USE = {
+    "Handoff": "handoff.extension",
+    "RedisStore": "handoff.redis.store",
+    "SqliteStore": "handoff.sqlite.store",
+}
 
 __all__ = [
     "CUSTOMER_META",
@@ -64,10 +75,16 @@ __all__ = [
     "EnvelopeError",
     "Handoff",
     "HandoffEnvelope",
+    "KeyFile",
+    "Keys",
+    "KeysError",
     "MemoryContexts",
     "Receipt",
     "RecordedCall",
+    "RedisStore",
+    "Retention",
     "SESSION_META",
+    "SharedContexts",
     "SqliteStore",
     "StaleFenceError",
     "Store",
@@ -80,6 +97,7 @@ __all__ = [
     "Summariser",
     "Timing",
     "TokenConflictError",
+    "TokenExpiredError",
     "VersionConflictError",
     "canonical_json",
     "check_fresh",
@@ -87,9 +105,14 @@ __all__ = [
     "checkpoint_key",
     "current_fence",
     "every_tool",
+    "follow",
     "only_repeatable",
     "open_store",
     "parse_envelope",
+    "rebuild",
+    "sign",
+    "sweep_all",
+    "sweeping",
     "update",
 ]
 

@@ -3,6 +3,7 @@
 StructuredError
 ├── EnvelopeError          the envelope is refused and nothing was stored
 ├── TokenConflictError     the token is known with another fingerprint
+├── TokenExpiredError      the token was used so long ago that its outcome is gone (`handoff.retention`)
 └── StoreError
     ├── VersionConflictError   a compare-and-swap lost: the record has another version
     ├── ContentionError        it lost five times in a row (retryable)

@@ -19,7 +19,8 @@ from datetime import datetime, timedelta
 from handoff.envelope import SKEW_SECONDS, HandoffEnvelope, canonical_json, check_context
 from handoff.errors import EnvelopeError, JsonObject, StructuredError, VersionConflictError
 from handoff.retention import SWEEP_LIMIT
-from handoff.store import Delete, Index, Put, Record, Store, update
+from handoff.store import Delete, Index, Put, Record, Store
+from handoff.update import update
 from handoff.windowed_contexts import utc_now
 
 CONTEXT_STORE_VARIABLE = "SWITCHBOARD_CONTEXT_STORE"

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_random_exponential
-
-from handoff.errors import ContentionError, JsonObject, VersionConflictError
+from handoff.errors import JsonObject
 from handoff.retention import SWEEP_LIMIT
 
 ABSENT = 0
@@ -296,7 +293,7 @@ class Store(Protocol):
         within: tuple[str, str] | None = None,
         excerpts: bool = True,
     ) -> list[Hit]:
-        """Full-text search, best first; `match` is an FTS5 expression, made by `servers._search` only.
+        """Full-text search, best first; `match` is an FTS5 expression, made by `servers._search.search` only.
 
         `within` restricts to the records listed under that index name and key. Excerpts cost about as
         much as the search: without them each hit's is empty.
@@ -351,48 +348,13 @@ class Store(Protocol):
         """
         ...
 
+    async def ping(self) -> None:
+        """Whether the store keeps what it acknowledges, as far as a probe every few seconds can tell.
+
+        If the last write failed it writes something, durably.
+        Raises: StoreUnavailableError, with code `store_unsafe` for settings that may lose commits;
+        StoreMismatchError when it is no longer the store that was opened.
+        """
+        ...
+
     async def close(self) -> None: ...
-
-
-async def update(
-    store: Store,
-    collection: str,
-    id: str,
-    transform: Callable[[Record | None], Put],
-    *,
-    attempts: int = 5,
-    actor: str = "",
-) -> int:
-    """Read, transform, write with compare-and-swap; returns the new version.
-
-    `transform` gets the record (None if absent) and may run several times, so it must not have
-    effects of its own. A lost compare-and-swap is retried with full-jitter backoff from 20 ms.
-
-    Raises: ContentionError (retryable) after `attempts` losses.
-    """
-
-    async def once() -> int:
-        record = await store.get(collection, id)
-        put = transform(record)
-        expected = record.version if record else ABSENT
-        write = Put(put.collection, put.id, put.data, expected, put.indexes, put.text)
-        done = await store.commit([write], actor=actor)
-        assert isinstance(done, Committed)  # no token was given, so nothing can be replayed
-        return done.versions[0]
-
-    lock = store.locks.of(collection, id)
-    try:
-        async with lock:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(VersionConflictError),
-                stop=stop_after_attempt(attempts),
-                wait=wait_random_exponential(multiplier=0.02, max=1.0),
-            ):
-                with attempt:
-                    return await once()
-    except RetryError as error:
-        raise ContentionError(
-            f"{collection} record is written by many at once; gave up after {attempts} tries",
-            suggestion="repeat the call a little later",
-        ) from error
-    raise AssertionError("unreachable: the retry loop returns or raises")

@@ -31,7 +31,7 @@ async def open_store(url: str, *, namespace: str, accept_loss: bool = False) -> 
 
 async def _open_sqlite(url: str, namespace: str, accept_loss: bool) -> Store:
     # Imported here, so that a process on another store does not load SQLite.
-    from handoff.sqlite_store import SqliteStore
+    from handoff.sqlite.store import SqliteStore
 
     path = sqlite_path(url.removeprefix("sqlite://"), namespace)
     return await SqliteStore.open(path, owner=namespace)

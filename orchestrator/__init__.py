@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.desk import Desk, open_desk
     from orchestrator.models.choice import open_model
-    from orchestrator.report import RunReport
+    from orchestrator.runs.report import RunReport
     from orchestrator.team import Agent, Team, TeamError, load_team, parse_team
 
 _PLACES = {
     "Agent": "orchestrator.team",
     "Desk": "orchestrator.desk",
-    "RunReport": "orchestrator.report",
+    "RunReport": "orchestrator.runs.report",
     "Team": "orchestrator.team",
     "TeamError": "orchestrator.team",
     "load_team": "orchestrator.team",

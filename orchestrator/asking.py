@@ -13,7 +13,7 @@ from orchestrator.desk import NAMESPACE, open_desk
 from orchestrator.live import open_view
 from orchestrator.log import LEVELS, configure_logging
 from orchestrator.models.choice import default_name, open_model
-from orchestrator.report import RunReport
+from orchestrator.runs.report import RunReport
 from orchestrator.team import Team
 
 

@@ -14,8 +14,8 @@ import typer
 
 from handoff.errors import StructuredError
 from orchestrator.desktop import bundle, desktop
-from orchestrator.doctor import doctor
-from orchestrator.probe import probe
+from orchestrator.doctor.doctor import doctor
+from orchestrator.probe.probe import probe
 from orchestrator.service.command import serve
 from orchestrator.team import TeamError, default_command, load_team
 

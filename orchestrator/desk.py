@@ -13,13 +13,13 @@ from typing import TextIO
 from handoff.signing_keys import keys_from_environment
 from handoff.store import Store
 from handoff.stores import open_store
-from orchestrator.journal import Journal, OnStep
-from orchestrator.links import ServerLinks
+from orchestrator.links.links import ServerLinks
 from orchestrator.models.protocol import Model, OnText
-from orchestrator.report import RunReport, report_of
-from orchestrator.runner import Runner
-from orchestrator.state import RunState
-from orchestrator.steps import Started
+from orchestrator.runs.journal import Journal, OnStep
+from orchestrator.runs.report import RunReport, report_of
+from orchestrator.runs.runner import Runner
+from orchestrator.runs.state import RunState
+from orchestrator.runs.steps import Started
 from orchestrator.team import Team
 from orchestrator.tools import ToolBox
 
@@ -62,6 +62,7 @@ async def open_desk(
     model: Model,
     model_name: str,
     store_url: str,
+    accept_loss: bool = False,
     on_step: OnStep | None = None,
     on_text: OnText | None = None,
     errlog: TextIO | None = None,
@@ -69,11 +70,12 @@ async def open_desk(
     """Open the store, connect the servers, and make the model ready.
 
     Servers started here keep their own files beside the orchestrator's (`servers_store`). The model is
-    closed with the desk. `errlog` gets what those servers write to standard error; None passes it on.
+    closed with the desk. `accept_loss` is as for `open_store`. `errlog` gets what those servers write to
+    standard error; None passes it on.
     Raises: StoreError; KeysError when the keys that sign envelopes cannot be used.
     """
     try:
-        store = await open_store(store_url, namespace=NAMESPACE)
+        store = await open_store(store_url, namespace=NAMESPACE, accept_loss=accept_loss)
         try:
             env = {"SWITCHBOARD_STORE": servers_store(store_url)}
             async with ServerLinks(team.servers, env=env, errlog=errlog) as links:

@@ -17,12 +17,12 @@ import structlog
 
 from handoff.errors import StoreError, StructuredError
 from handoff.store import Locks, Record
-from orchestrator.closing import BROKEN, CANCELLED, close_run
-from orchestrator.journal import Journal, RunHeldError
-from orchestrator.runner import Runner
-from orchestrator.sessions import Sessions
-from orchestrator.state import RunState
-from orchestrator.steps import Started
+from orchestrator.runs.closing import BROKEN, CANCELLED, close_run
+from orchestrator.runs.journal import Journal, RunHeldError
+from orchestrator.runs.runner import Runner
+from orchestrator.runs.sessions import Sessions
+from orchestrator.runs.state import RunState
+from orchestrator.runs.steps import Started
 
 MAX_RUNNING = 10
 MAX_QUEUED = 100

@@ -10,9 +10,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.messages import ASK
-from orchestrator.report import RunReport
-from orchestrator.steps import (
+from orchestrator.runs.messages import ASK
+from orchestrator.runs.report import RunReport
+from orchestrator.runs.steps import (
     CallFinished,
     HandoffDelivered,
     HandoffPrepared,

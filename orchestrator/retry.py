@@ -9,7 +9,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from tenacity.stop import stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
-from orchestrator.calls import CallOutcome
+from orchestrator.links.calls import CallOutcome
 
 FIRST_WINDOW_SECONDS = 0.2
 LONGEST_WINDOW_SECONDS = 5.0

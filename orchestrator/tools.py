@@ -6,9 +6,9 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from orchestrator.calls import CallOutcome, ServerUnavailableError, failed, not_done
-from orchestrator.connection import RECEIVE_HANDOFF, TOKEN, ToolDefinition
-from orchestrator.links import ServerLinks
+from orchestrator.links.calls import CallOutcome, ServerUnavailableError, failed, not_done
+from orchestrator.links.connection import RECEIVE_HANDOFF, TOKEN, ToolDefinition
+from orchestrator.links.links import ServerLinks
 from orchestrator.models.protocol import JsonObject
 from orchestrator.retry import retried
 from orchestrator.schemas import schema_for_model

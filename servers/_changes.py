@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel
-from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_attempt
-from tenacity.wait import wait_random_exponential
 
-from handoff.errors import ContentionError, StructuredError, VersionConflictError
+from handoff.errors import StructuredError, VersionConflictError
 from handoff.store import Write
+from handoff.update import until_won
 from servers._access import Call
 from servers._records import Records, commit, replay, token_key
 
@@ -25,8 +24,6 @@ Decide = Callable[[M, int], tuple[Sequence[Write], R]]
 
 Revision = Callable[[M, int], int]
 """From the record and its version: the version that callers see and expect."""
-
-_ATTEMPTS = 5
 
 
 class OutdatedError(VersionConflictError):
@@ -78,21 +75,9 @@ async def settle(records: Records[M], id: str, call: Call, once: Callable[[], Aw
         return _is_about(error, records.collection, id) and not isinstance(error, OutdatedError)
 
     try:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(lost),
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.02, max=1.0),
-        ):
-            with attempt:
-                return await once()
-    except RetryError as error:
-        raise ContentionError(
-            "the record is written by many at once; nothing was changed",
-            suggestion="repeat the call a little later",
-        ) from error
+        return await until_won(records.collection, once, lost=lost)
     except StructuredError as error:
         await _refuse(records, id, call, error)
-    raise AssertionError("unreachable: the retry loop returns or raises")
 
 
 async def _refuse(records: Records[M], id: str, call: Call, error: StructuredError) -> NoReturn:

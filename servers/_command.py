@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from servers._definition import ServerDefinition
-from servers._wire import stdout_set_aside
+from servers._hosting.wire import stdout_set_aside
 
 
 class Main(Protocol):
@@ -36,7 +36,7 @@ def server_command(definition: ServerDefinition | str) -> Main:
 
 
 def _prepared(definition: ServerDefinition | str) -> Callable[[list[str]], int]:
-    from servers._command_line import command_line
+    from servers._hosting.command_line import command_line
 
     return command_line(_imported(definition) if isinstance(definition, str) else definition)
 

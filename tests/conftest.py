@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Store
 from tests.redis_server import RedisServer, redis_executable
 

@@ -9,11 +9,13 @@ import pytest
 NAMES = {
     "handoff": """
         CUSTOMER_META Checkpoint Checkpoints Claim ContentionError ContextLimits Contexts
-        ConversationContext EXTENSION EnvelopeError Handoff HandoffEnvelope MemoryContexts Receipt
-        RecordedCall SESSION_META SqliteStore StaleFenceError Store StoreCheckpoints StoreError
-        StoreMismatchError StoreUnavailableError StoredContexts StructuredError Summariser Timing
-        TokenConflictError VersionConflictError canonical_json check_fresh check_target checkpoint_key
-        current_fence every_tool only_repeatable open_store parse_envelope update
+        ConversationContext EXTENSION EnvelopeError Handoff HandoffEnvelope KeyFile Keys KeysError
+        MemoryContexts Receipt RecordedCall RedisStore Retention SESSION_META SharedContexts SqliteStore
+        StaleFenceError Store StoreCheckpoints StoreError StoreMismatchError StoreUnavailableError
+        StoredContexts StructuredError Summariser Timing TokenConflictError TokenExpiredError
+        VersionConflictError canonical_json check_fresh check_target checkpoint_key current_fence
+        every_tool follow only_repeatable open_store parse_envelope rebuild sign sweep_all sweeping
+        update
     """,
     "orchestrator": "Agent Desk RunReport Team TeamError load_team open_desk open_model parse_team",
     "servers": "",

@@ -10,7 +10,7 @@ from handoff.redis.commands import LARGEST, Command, Part, run_script, script, w
 from handoff.redis.keys import encoded, measured, packed_places, unmeasured
 from handoff.redis.namespace import GONE, Namespace, gone_error
 from handoff.retention import TokenExpiredError
-from handoff.sqlite_json import decode, encode
+from handoff.sqlite.encoding import decode, encode
 from handoff.store import Append, Check, Committed, Delete, Fence, Put, Replayed, Token, Trim, Write
 
 _NO_TOKEN: tuple[Part, ...] = (b"", b"", b"", b"")

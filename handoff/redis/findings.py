@@ -48,6 +48,17 @@ class Persistence:
         return f"{setting.name} {value}: {setting.danger}; set it to {setting.safe}"
 
 
+def unsafe_error(lines: list[str]) -> StoreUnavailableError:
+    """What a probe is told of a server with such settings; `lines` name them and what each should be."""
+    cure = ", ".join(f"{setting.name} {setting.safe}" for setting in _SETTINGS)
+    return StoreUnavailableError(
+        f"Redis may lose what it acknowledged ({'; '.join(lines)})",
+        code="store_unsafe",
+        suggestion=f"configure Redis with {cure}; or start with --accept-loss (SWITCHBOARD_ACCEPT_LOSS=1)",
+        retryable=False,
+    )
+
+
 async def persistence(link: Link) -> Persistence:
     """Raises: StoreUnavailableError when the server does not answer."""
     return Persistence({setting.name: await _value(link, setting.name) for setting in _SETTINGS})

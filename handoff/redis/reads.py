@@ -16,7 +16,7 @@ from handoff.redis.keys import (
     sortable,
     unsortable,
 )
-from handoff.sqlite_json import decode
+from handoff.sqlite.encoding import decode
 from handoff.store import Entry, LogEntry, Page, Record, Scan, StreamHead
 
 SEQ_DIGITS = 16

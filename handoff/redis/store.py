@@ -190,14 +190,10 @@ class RedisStore:
         """
         if await self._run(ping_command(self._namespace, write=self._write_failed)) == GONE:
             raise gone_error()
-        unsafe = await self.unsafe()
-        if unsafe and not self._accept_loss:
-            raise StoreUnavailableError(
-                f"Redis may lose what it acknowledged ({unsafe[0]})",
-                code="store_unsafe",
-                suggestion="change the setting on the Redis server, or accept the loss when starting",
-                retryable=False,
-            )
+        if self._accept_loss:
+            return
+        if unsafe := await self.unsafe():
+            raise findings.unsafe_error(unsafe)
 
     async def unsafe(self) -> list[str]:
         """A line for each setting of the server that lets an acknowledged commit be lost."""

@@ -15,9 +15,9 @@ from handoff.redis.commands import run_script, script
 from handoff.redis.connection import Link
 from handoff.redis.keys import unmeasured, unpacked_places
 from handoff.redis.namespace import Namespace, gone_error
-from handoff.sqlite_connection import Connection, driver, open_connection
-from handoff.sqlite_schema import migrate
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.connection import Connection, driver, open_connection
+from handoff.sqlite.schema import migrate
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Delete, Hit, Put, Write
 
 BATCH = 200

@@ -23,6 +23,14 @@ def serve(
         str | None,
         typer.Option(envvar="SWITCHBOARD_STORE", help="Where runs are kept, such as sqlite:///data/."),
     ] = None,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            envvar="SWITCHBOARD_ACCEPT_LOSS",
+            help="Be ready on a Redis whose settings may lose what it acknowledged.",
+        ),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(help="offline, claude or scripted:FILE. Default: claude if a key is set, else offline."),
@@ -65,6 +73,7 @@ def serve(
                 model=open_model(name),
                 model_name=name,
                 store_url=store or default_store(),
+                accept_loss=accept_loss,
                 host=host,
                 port=port,
                 tokens=tokens,

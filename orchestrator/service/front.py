@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from handoff.store import Entry, Replayed, Token
 from orchestrator.desk import Desk
 from orchestrator.dispatch import Dispatcher
-from orchestrator.journal import RunHeldError
 from orchestrator.models.protocol import JsonObject
+from orchestrator.runs.journal import RunHeldError
+from orchestrator.runs.sessions import Sessions
 from orchestrator.service.problems import RequestError
 from orchestrator.service.requests import IDEMPOTENCY_KEY, RunQuery, RunRequest
 from orchestrator.service.settings import MAX_INPUT_BYTES, ServiceSettings
 from orchestrator.service.tokens import Caller
 from orchestrator.service.views import RunPage, RunView, summary_of, view_of
 from orchestrator.service.watching import Watch, within
-from orchestrator.sessions import Sessions
 
 UNENDED = ("queued", "running")
 

@@ -17,13 +17,13 @@ from starlette.routing import Route
 
 from handoff.tool_results import answer_of_exception
 from orchestrator.models.protocol import JsonObject
-from orchestrator.report import ErrorReport
+from orchestrator.runs.report import ErrorReport
+from orchestrator.runs.steps import RunStatus
 from orchestrator.service.front import Front
 from orchestrator.service.problems import invalid_request
 from orchestrator.service.requests import RunRequest
 from orchestrator.service.tokens import Caller
 from orchestrator.service.views import RunView
-from orchestrator.steps import RunStatus
 
 PATH = "/mcp"
 LONGEST_WAIT_SECONDS = 25.0

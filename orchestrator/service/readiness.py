@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
@@ -49,9 +50,9 @@ class Readiness:
     async def _store(self) -> str | None:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._desk.store.token("readyz")
+                await self._desk.store.ping()
         except StructuredError as error:
-            return error.message
+            return f"{error.message}; {error.suggestion}" if error.suggestion else error.message
         except TimeoutError:
             return "it does not answer"
         return None
@@ -78,4 +79,12 @@ async def _asked(http: httpx2.AsyncClient, url: str) -> str | None:
         answer = await http.get(urlunsplit((place.scheme, place.netloc, "/readyz", "", "")))
     except httpx2.HTTPError as error:
         return f"nobody answers at {place.netloc} ({type(error).__name__})"
-    return "its store does not answer" if answer.status_code == 503 else None
+    return _told(answer) if answer.status_code == 503 else None
+
+
+def _told(answer: httpx2.Response) -> str:
+    """Why a server says that it is not ready, in its own words if it has any."""
+    with suppress(ValueError, KeyError, TypeError):
+        reason = answer.json()["reason"]
+        return "; ".join(str(reason[part]) for part in ("message", "suggestion") if part in reason)
+    return "it is not ready"

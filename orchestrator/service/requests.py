@@ -8,10 +8,10 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 
+from orchestrator.runs.steps import RunStatus
 from orchestrator.service.problems import RequestError
 from orchestrator.service.settings import MAX_INPUT_BYTES, MAX_WAIT_SECONDS
 from orchestrator.service.tokens import CustomerId
-from orchestrator.steps import RunStatus
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 LAST_EVENT_ID = "Last-Event-ID"

@@ -13,16 +13,17 @@ import structlog
 import uvicorn
 
 from handoff.errors import StructuredError
+from handoff.retention import sweeping
 from orchestrator.desk import open_desk
 from orchestrator.dispatch import MAX_QUEUED, MAX_RUNNING, Dispatcher
 from orchestrator.models.protocol import Model
+from orchestrator.runs.sessions import Sessions
 from orchestrator.service.app import create_app
 from orchestrator.service.front import Front
 from orchestrator.service.intake import is_loopback
 from orchestrator.service.settings import ServiceSettings
 from orchestrator.service.tokens import Tokens
 from orchestrator.service.watching import Watch
-from orchestrator.sessions import Sessions
 from orchestrator.team import Team
 
 CONNECTIONS_SECONDS = 3
@@ -45,6 +46,7 @@ async def serve(
     model: Model,
     model_name: str,
     store_url: str,
+    accept_loss: bool = False,
     host: str = "127.0.0.1",
     port: int = 8080,
     tokens: Path | None = None,
@@ -55,6 +57,8 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT. `listening` gets the URL once runs can be handed in.
 
+    `accept_loss` is as for `open_store`.
+
     Raises: AddressError, TokenFileError, StructuredError when the store cannot be used.
     """
     settings = settings or ServiceSettings()
@@ -63,7 +67,12 @@ async def serve(
     try:
         watch = Watch()
         async with open_desk(
-            team, model=model, model_name=model_name, store_url=store_url, on_step=watch.on_step
+            team,
+            model=model,
+            model_name=model_name,
+            store_url=store_url,
+            accept_loss=accept_loss,
+            on_step=watch.on_step,
         ) as desk:
             sessions = Sessions(team, desk.journal)
             dispatcher = Dispatcher(
@@ -72,7 +81,8 @@ async def serve(
             front = Front(desk, dispatcher, sessions, watch, settings)
             taken_up = await dispatcher.recover()
             log.info("serving", url=_url(listener), runs_taken_up=taken_up)
-            await _serve_until_told(create_app(front, tokens=known), listener, front, listening)
+            async with sweeping([desk.store]):
+                await _serve_until_told(create_app(front, tokens=known), listener, front, listening)
     finally:
         listener.close()
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from handoff.store import Entry
 from orchestrator.models.protocol import JsonObject
-from orchestrator.report import RunReport, report_of
-from orchestrator.state import RunState
-from orchestrator.steps import Ended, MetadataValue, RunStatus
+from orchestrator.runs.report import RunReport, report_of
+from orchestrator.runs.state import RunState
+from orchestrator.runs.steps import Ended, MetadataValue, RunStatus
 
 
 class RunSummary(BaseModel):

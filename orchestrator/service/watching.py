@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestrator.steps import Ended, Step
+from orchestrator.runs.steps import Ended, Step
 
 _Waiting = dict[str, set[asyncio.Event]]
 

@@ -12,10 +12,10 @@ from typing import Annotated, TypeVar
 import typer
 
 from handoff.errors import JsonObject, StructuredError
-from servers._command_line import StoreOption
-from servers._opening import open_server_store
+from servers._hosting.command_line import StoreOption
+from servers._hosting.opening import open_server_store
+from servers._hosting.serving import described, say
 from servers._results import Page
-from servers._serving import described, say
 from servers.billing.approvals import Approval, ApprovalStatus
 from servers.billing.decisions import Decision, Decisions
 from servers.billing.ledger import utc_now

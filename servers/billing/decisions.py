@@ -11,6 +11,7 @@ from typing import Literal
 
 from handoff.errors import JsonObject
 from handoff.store import Store
+from handoff.update import until_won
 from servers._results import ConflictError, ForbiddenError, Page
 from servers.billing.approvals import (
     AUDIT,
@@ -23,7 +24,6 @@ from servers.billing.approvals import (
     expire,
 )
 from servers.billing.ledger import Clock, utc_now
-from servers.billing.retries import until_won
 
 Decision = Literal["approved", "rejected"]
 
@@ -75,7 +75,8 @@ class Decisions:
             await self._check_decidable(found, by, now)
             return await self._record(found, decision, by, reason, now)
 
-        return await until_won(self._store, "approvals", approval_id, once)
+        async with self._store.locks.of("approvals", approval_id):
+            return await until_won("approvals", once)
 
     async def _found(self, approval_id: str) -> Found:
         return await self._records.get(

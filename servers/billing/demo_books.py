@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum, auto
 from random import Random
 
-from servers._demo import DEMO_SEED, DEMO_TODAY, Person, people
+from servers._demo.people import DEMO_SEED, DEMO_TODAY, Person, people
 from servers.billing.ledger import Invoice, InvoiceLine, Payment
 from servers.billing.limits import RefundLimits
 from servers.billing.refunds import Refund

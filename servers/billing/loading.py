@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from handoff.store import Store, Write
 from servers._definition import LoadReport
-from servers._loading import load_rows
+from servers._loading.files import load_rows
 from servers._results import InvalidError
 from servers._text import RecordId
 from servers.billing.ledger import Invoice, InvoiceStatus, Ledger, LedgerEntry, Moment, Payment, Text

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from handoff.store import ABSENT, Index, Store, Write, new_id
+from handoff.update import until_won
 from servers._access import Call
 from servers._records import Records, commit, replay, token_key
 from servers._results import ApprovalRequiredError, ConflictError, InvalidError
@@ -15,7 +16,6 @@ from servers.billing.approvals import Approvals, Found, RefundTerms
 from servers.billing.ledger import Clock, Invoice, Ledger, Moment, Payment, sortable, utc_now
 from servers.billing.limits import RefundLimits
 from servers.billing.money import MAX_MINOR, Currency, Minor, format_money
-from servers.billing.retries import until_won
 
 MAX_REASON = 500
 
@@ -68,7 +68,8 @@ class Refunds:
         """
         order = order.model_copy(update={"reason": " ".join(order.reason.split())})
         _check_order(order)
-        return await until_won(self._store, "invoices", order.invoice_id, lambda: self._try_once(call, order))
+        async with self._store.locks.of("invoices", order.invoice_id):
+            return await until_won("invoices", lambda: self._try_once(call, order))
 
     async def get(self, call: Call, refund_id: str) -> Refund:
         """Raises: NotFoundError, for another customer's refund too."""

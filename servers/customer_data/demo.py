@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from random import Random
 
 from handoff.store import Store
-from servers._demo import DEMO_SEED, DEMO_TODAY, Person, people
+from servers._demo.people import DEMO_SEED, DEMO_TODAY, Person, people
 from servers.customer_data.contacts import Address
 from servers.customer_data.customers import Customer, Note
 from servers.customer_data.directory import Directory

@@ -13,7 +13,7 @@ from servers._changes import change
 from servers._events import Addition, EventStream
 from servers._records import Records, commit
 from servers._results import ConflictError, ForbiddenError, InvalidError, NotFoundError, Page
-from servers._search import MAX_CHARS, search
+from servers._search.search import MAX_CHARS, search
 from servers._text import bare_words
 from servers.customer_data import history
 from servers.customer_data.contacts import email_key, phone_key, same_phone, split_phone

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from handoff.store import Store, Write
 from servers._definition import LoadReport
-from servers._loading import load_rows
+from servers._loading.files import load_rows
 from servers._text import RecordId
 from servers.customer_data import history
 from servers.customer_data.customers import Customer, NewCustomer, Note, NoteText, Status

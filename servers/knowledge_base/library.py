@@ -13,8 +13,8 @@ from servers._access import Call
 from servers._changes import change
 from servers._records import Records, commit
 from servers._results import ConflictError, ForbiddenError, Page
-from servers._search import search
-from servers._vocabulary import SUPPORT
+from servers._search.search import search
+from servers._search.vocabulary import SUPPORT
 from servers.knowledge_base.articles import (
     Article,
     ArticleDraft,

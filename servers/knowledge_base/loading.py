@@ -16,9 +16,9 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 from handoff.errors import JsonObject, StructuredError
 from handoff.store import Put, Store
-from servers._columns import refused_file
 from servers._definition import BadRow, LoadReport
-from servers._loading import IN_FLIGHT, load_rows
+from servers._loading.columns import refused_file
+from servers._loading.files import IN_FLIGHT, load_rows
 from servers._results import ConflictError, InvalidError
 from servers._text import RecordId, ShortText
 from servers.knowledge_base.articles import Body, Category, StoredArticle, slug

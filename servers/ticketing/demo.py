@@ -13,7 +13,7 @@ from random import Random
 from pydantic import BaseModel, ConfigDict
 
 from handoff.store import Store
-from servers._demo import DEMO_SEED, DEMO_TODAY, Person, people
+from servers._demo.people import DEMO_SEED, DEMO_TODAY, Person, people
 from servers.ticketing.desk import Desk
 from servers.ticketing.tickets import Category, Escalation, Priority, Status, Ticket
 from servers.ticketing.views import Comment, TicketEvent

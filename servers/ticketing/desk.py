@@ -13,9 +13,9 @@ from servers._changes import change
 from servers._events import Addition, EventStream
 from servers._records import Records, commit
 from servers._results import InvalidError, NotFoundError, Page
-from servers._search import MAX_CHARS, search
+from servers._search.search import MAX_CHARS, search
+from servers._search.vocabulary import SUPPORT
 from servers._text import bare_words
-from servers._vocabulary import SUPPORT
 from servers.ticketing.tickets import (
     Escalation,
     NewTicket,

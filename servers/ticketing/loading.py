@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from handoff.store import Store, Write
 from servers._definition import LoadReport
-from servers._loading import load_rows
+from servers._loading.files import load_rows
 from servers._text import RecordId, ShortText
 from servers.ticketing.desk import TICKETS, Desk
 from servers.ticketing.tickets import LongText, NewTicket, Status, Ticket, now

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).parents[2]
 SERVERS = ("customer-data", "ticketing", "billing", "knowledge-base")

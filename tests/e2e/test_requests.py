@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from servers._access import Call, serving
-from servers._demo import Person, people
+from servers._demo.people import Person, people
 from servers.billing.duplicates import DuplicateReport
 from servers.billing.server import BillingTools
 from tests.e2e.conftest import Asked, Shop

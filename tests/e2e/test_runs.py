@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from orchestrator.desk import Desk, open_desk
-from orchestrator.journal import RunHeldError
 from orchestrator.models.history import validate_history
 from orchestrator.models.protocol import ModelReply, ModelRequest, OnText, Stop
-from orchestrator.report import RunReport
+from orchestrator.runs.journal import RunHeldError
+from orchestrator.runs.report import RunReport
 from orchestrator.team import Team, load_team, parse_team
 from tests.e2e.conftest import Shop, team_with_urls
 

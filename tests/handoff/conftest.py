@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.handoff.desk import Clock
 
 

@@ -17,7 +17,7 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
 from handoff import Contexts, Handoff, StoreCheckpoints, StoredContexts, Timing, current_fence, every_tool
 from handoff.errors import JsonObject, StructuredError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Index, Put, Replayed, Token
 
 WAIT = 10.0

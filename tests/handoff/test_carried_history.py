@@ -15,8 +15,8 @@ from mcp import Client
 from handoff import ContextLimits, Contexts, MemoryContexts, StoredContexts
 from handoff.errors import JsonObject
 from handoff.meta import SESSION_META
-from handoff.sqlite_store import SqliteStore
-from servers._hosting import build_server
+from handoff.sqlite.store import SqliteStore
+from servers._hosting.server import build_server
 from tests.handoff.desk import Clock, envelope, open_desk, receipt, refusal
 from tests.servers.sample_server import DEFINITION, SampleNote, notes
 

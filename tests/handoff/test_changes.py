@@ -22,7 +22,7 @@ from handoff.changes import (
     rebuild,
 )
 from handoff.errors import JsonObject, StructuredError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Delete, Put, Token
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 from handoff import Checkpoint, Checkpoints, Claim, StoreCheckpoints, checkpoint_key, current_fence
 from handoff.checkpoints import MAX_TAKEOVERS, fenced
 from handoff.errors import ContentionError, StaleFenceError, TokenConflictError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Fence, Put
 from tests.handoff.desk import Clock, envelope
 

@@ -12,7 +12,7 @@ import pytest
 from handoff import ContextLimits, Contexts, MemoryContexts, RecordedCall, StoredContexts
 from handoff.context import CHARS_PER_TOKEN, MAX_ARGUMENTS_CHARS, recorded_call, shortened
 from handoff.errors import StoreUnavailableError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.handoff.desk import Clock
 
 Make = Callable[..., Contexts]

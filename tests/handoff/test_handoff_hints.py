@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from handoff import every_tool, parse_envelope
 from handoff.errors import JsonObject
 from handoff.hints import HintedCall, plan_hint
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.handoff.desk import READS, Clock, envelope, open_desk, receipt
 
 

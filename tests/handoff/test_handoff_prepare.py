@@ -12,7 +12,7 @@ from mcp import Client
 
 from handoff import StoreCheckpoints, parse_envelope
 from handoff.errors import JsonObject, StoreUnavailableError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.handoff.desk import Clock, open_desk, receipt, text_of
 
 STDIO: dict[str, Any] = {"default_ttl_seconds": 3600, "max_context_bytes": 4096}

@@ -10,7 +10,7 @@ from mcp import Client
 
 from handoff.envelope import MAX_BYTES, parse_envelope
 from handoff.errors import JsonObject
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.handoff.desk import Clock, Desk, deliver, envelope, open_desk, receipt, refusal, text_of
 
 

@@ -11,7 +11,7 @@ from mcp import Client
 
 from handoff import MemoryContexts, RecordedCall
 from handoff.errors import JsonObject
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.handoff.desk import WAIT, Clock, envelope, open_desk, receipt
 
 SESSION = str(uuid.UUID(int=1))

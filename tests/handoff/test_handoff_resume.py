@@ -10,7 +10,7 @@ from mcp import Client
 
 from handoff import Checkpoint, Claim, StoreCheckpoints, Timing
 from handoff.errors import JsonObject, StaleFenceError, StoreUnavailableError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Lease
 from tests.handoff.desk import QUICK, WAIT, Clock, Desk, envelope, open_desk, receipt, refusal, until
 

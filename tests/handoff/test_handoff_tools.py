@@ -14,7 +14,7 @@ from mcp import Client
 import handoff
 from handoff import HandoffEnvelope
 from handoff.schema import schema_text
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.handoff.desk import Clock, open_desk
 
 ROOT = Path(__file__).parents[2]

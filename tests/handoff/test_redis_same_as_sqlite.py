@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from handoff.errors import StructuredError, VersionConflictError
 from handoff.redis.store import RedisStore
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import (
     Append,
     Check,

@@ -24,7 +24,8 @@ INCREMENT = """
 import asyncio, sys
 from handoff.errors import ContentionError
 from handoff.redis.store import RedisStore
-from handoff.store import Put, update
+from handoff.store import Put
+from handoff.update import update
 
 def counted(record):
     return Put("counters", "c", {"n": record.data["n"] + 1 if record else 1})

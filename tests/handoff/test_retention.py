@@ -16,9 +16,9 @@ from handoff.meta import SESSION_META
 from handoff.retention import Retention, Sweepable, keep_seconds, keeping, sweep_all, sweeping
 from handoff.signing import sign
 from handoff.signing_keys import Keys
-from handoff.sqlite_connection import driver
-from handoff.sqlite_schema import STEPS
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.connection import driver
+from handoff.sqlite.schema import STEPS
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Index, Put, Token
 from tests.handoff.desk import WAIT, Clock, envelope, open_desk, receipt, refusal, until
 
@@ -346,7 +346,7 @@ async def test_a_file_of_the_first_schema_gains_the_indexes_and_keeps_its_tokens
 ) -> None:
     path = tmp_path / "old.db"
     with monkeypatch.context() as earlier:
-        earlier.setattr("handoff.sqlite_schema.STEPS", STEPS[:1])
+        earlier.setattr("handoff.sqlite.schema.STEPS", STEPS[:1])
         async with await SqliteStore.open(path, owner="test", clock=clock.seconds) as store:
             await store.commit(
                 [Put("things", "a", {}, 0, [Index("all", "")])], token=Token("t", "f", {"n": 1})
@@ -361,7 +361,7 @@ async def test_a_file_of_the_first_schema_gains_the_indexes_and_keeps_its_tokens
 async def test_a_sweep_finds_what_is_over_without_reading_the_rest(
     clocked_store: SqliteStore, tmp_path: Path
 ) -> None:
-    from handoff.sqlite_sweep import EXPIRE_SQL, FORGET_SQL
+    from handoff.sqlite.sweep import EXPIRE_SQL, FORGET_SQL
 
     for sql, index in ((EXPIRE_SQL, "tokens_by_end"), (FORGET_SQL, "leases_by_end")):
         plan = tables(tmp_path / "desk.db", f"EXPLAIN QUERY PLAN {sql}", 0, 1)

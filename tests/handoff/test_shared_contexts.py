@@ -19,7 +19,7 @@ from handoff.envelope import MAX_BYTES
 from handoff.errors import EnvelopeError, JsonObject, StoreUnavailableError
 from handoff.retention import sweep_all
 from handoff.shared_contexts import NAMESPACE, SharedContexts
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Put, Record
 from handoff.stores import open_store
 from tests.handoff.desk import Clock, Desk, envelope, open_desk, receipt, refusal

@@ -18,7 +18,7 @@ from handoff import canonical_json, parse_envelope
 from handoff.errors import EnvelopeError, JsonObject, StructuredError
 from handoff.signing import Signatures, sign
 from handoff.signing_keys import KeyFile, Keys, KeysError, keys_from_environment
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.handoff.desk import Clock, envelope, open_desk, receipt, refusal
 
 OLD, NEW = b"o" * 32, b"n" * 32

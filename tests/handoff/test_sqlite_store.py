@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from handoff import sqlite_schema, sqlite_writer
 from handoff.errors import StoreMismatchError, StoreUnavailableError
-from handoff.sqlite_connection import driver
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite import schema as sqlite_schema
+from handoff.sqlite import writer as sqlite_writer
+from handoff.sqlite.connection import driver
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Append, Committed, Put, Record
 
 INCREMENT = """
 import asyncio, sys
 from handoff.errors import ContentionError
-from handoff.sqlite_store import SqliteStore
-from handoff.store import Put, update
+from handoff.sqlite.store import SqliteStore
+from handoff.store import Put
+from handoff.update import update
 
 def counted(record):
     return Put("counters", "c", {"n": record.data["n"] + 1 if record else 1})
@@ -41,7 +43,7 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 
 WRITE_UNTIL_KILLED = """
 import asyncio, sys
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Append
 
 async def write(store, worker):
@@ -59,7 +61,7 @@ asyncio.run(main(sys.argv[1]))
 WRITE_ON_A_FAILING_DISK = """
 import asyncio, resource, sys
 from handoff.errors import StoreUnavailableError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Append, Committed
 
 async def fill(store):

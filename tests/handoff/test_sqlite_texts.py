@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from handoff import sqlite_schema
-from handoff.sqlite_connection import driver
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite import schema as sqlite_schema
+from handoff.sqlite.connection import driver
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Delete, Index, Put
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from handoff.errors import StoreMismatchError, StructuredError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.stores import open_store
 
 

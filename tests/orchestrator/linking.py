@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from orchestrator.links import CallOutcome, ServerLinks
+from orchestrator.links.links import CallOutcome, ServerLinks
 from orchestrator.team import ServerEntry
 from tests.orchestrator.fake_servers import State, stdio_command
 

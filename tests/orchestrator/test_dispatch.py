@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Store
 from orchestrator import dispatch
 from orchestrator.dispatch import Dispatcher, DrainingError, QueueFullError
-from orchestrator.journal import Journal
-from orchestrator.links import ServerLinks
+from orchestrator.links.links import ServerLinks
 from orchestrator.models.protocol import ModelRequest
-from orchestrator.runner import Runner
-from orchestrator.sessions import Sessions
-from orchestrator.steps import Step
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.runner import Runner
+from orchestrator.runs.sessions import Sessions
+from orchestrator.runs.steps import Step
 from orchestrator.tools import ToolBox
 from tests.orchestrator.serving import (
     DEAD,

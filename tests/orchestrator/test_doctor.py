@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from handoff.sqlite_store import SqliteStore
-from orchestrator import doctor_host
+from handoff.sqlite.store import SqliteStore
 from orchestrator.cli import app
 from orchestrator.desktop import installed_servers
-from orchestrator.doctor_findings import told_and_cure
+from orchestrator.doctor import host as doctor_host
+from orchestrator.doctor.findings import told_and_cure
 from orchestrator.team import default_command
 from tests.orchestrator.fake_servers import free_port
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.links import ServerLinks
+from orchestrator.links.links import ServerLinks
 from orchestrator.team import ServerEntry
 from tests.orchestrator.fake_servers import HttpServer, State, eventually
 from tests.orchestrator.linking import TIMEOUT, at, call, calling, child, is_running, linked, pid_of, until_ok

@@ -17,10 +17,10 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.probe import watch
-from orchestrator.probe_alert import Alert
-from orchestrator.probing import Offered, ProbeResult, Watched, harmless_call
-from orchestrator.target import ChildTarget
+from orchestrator.links.target import ChildTarget
+from orchestrator.probe.alert import Alert
+from orchestrator.probe.command import Offered, ProbeResult, Watched, harmless_call
+from orchestrator.probe.probe import watch
 from tests.orchestrator.fake_servers import HttpServer, State, free_port
 
 PLAIN = Path(__file__).with_name("plain_server.py")

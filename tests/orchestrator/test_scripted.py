@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.messages import first_message, results_message, tool_result
 from orchestrator.models.history import validate_history
 from orchestrator.models.protocol import Fault, ModelError, ModelReply, ModelRequest, Stop
 from orchestrator.models.scripted import ScriptedModel, ScriptError, load_script
+from orchestrator.runs.messages import first_message, results_message, tool_result
 
 Messages = list[dict[str, Any]]
 SESSION = "6f0c3c1e-6f0a-4c65-9f43-3f6a5a2f7c11"

@@ -15,10 +15,10 @@ from urllib.parse import quote
 import httpx2
 import jsonschema
 
+from orchestrator.runs.steps import Step
 from orchestrator.service.app import OPERATIONS
 from orchestrator.service.command import serve
 from orchestrator.service.settings import ServiceSettings
-from orchestrator.steps import Step
 from tests.orchestrator.serving import Service, service
 
 ROOT = Path(__file__).parents[2]

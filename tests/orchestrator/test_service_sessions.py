@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from handoff.sqlite_store import SqliteStore
-from orchestrator.journal import Journal
+from handoff.sqlite.store import SqliteStore
 from orchestrator.models.protocol import ModelRequest
-from orchestrator.sessions import (
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.sessions import (
     MOST_CHARACTERS,
     MOST_EXCHANGES,
     MOST_FACT_CHARACTERS,
@@ -21,8 +21,8 @@ from orchestrator.sessions import (
     Sessions,
     distilled,
 )
-from orchestrator.state import RunState
-from orchestrator.steps import CallFinished, Continued, Ended, Pinned, Started
+from orchestrator.runs.state import RunState
+from orchestrator.runs.steps import CallFinished, Continued, Ended, Pinned, Started
 from tests.orchestrator.serving import (
     DEAD,
     WAIT_SECONDS,

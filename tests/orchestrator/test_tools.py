@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.links import ServerLinks
+from orchestrator.links.links import ServerLinks
 from orchestrator.team import Agent, ServerEntry, Team, parse_team
 from orchestrator.tools import ToolBox, ToolOutcome
 from tests.orchestrator.fake_servers import HttpServer, State, eventually, free_port, stdio_command

@@ -14,8 +14,8 @@ from mcp.types import Tool
 from handoff.meta import CUSTOMER_META
 from handoff.store import Store
 from servers._definition import ServerDefinition
-from servers._guard import GuardedServer
-from servers._hosting import build_server
+from servers._hosting.guard import GuardedServer
+from servers._hosting.server import build_server
 
 
 @dataclass(frozen=True)

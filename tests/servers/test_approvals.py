@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import servers.billing
 from handoff.errors import JsonObject, StructuredError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import new_id
 from servers._results import ApprovalRequiredError, ConflictError, ForbiddenError, NotFoundError
 from servers.billing.approvals import MAX_WAITING, ApprovalStatus

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handoff.errors import StoreUnavailableError, StructuredError, TokenConflictError, VersionConflictError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers._access import Call
 from servers._definition import LoadReport
 from servers._records import ReplayedCall

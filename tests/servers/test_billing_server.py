@@ -18,12 +18,12 @@ from mcp.client import Client
 from typer.testing import CliRunner, Result
 
 from handoff.errors import JsonObject
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Store
 from servers._access import Call
-from servers._demo import DEMO_TODAY, people
-from servers._hosting import build_server
-from servers._opening import file_url
+from servers._demo.people import DEMO_TODAY, people
+from servers._hosting.opening import file_url
+from servers._hosting.server import build_server
 from servers.billing.demo import load_demo
 from servers.billing.demo_books import Books
 from servers.billing.duplicates import find_duplicates

@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from servers._bundle import Bundle, build_bundle
 from servers._command import server_command
 from servers._definition import ServerDefinition
-from servers._desktop import add_desktop_commands
-from servers._wheel import build_wheel
+from servers._install.bundle import Bundle, build_bundle
+from servers._install.desktop import add_desktop_commands
+from servers._install.wheel import build_wheel
 from tests.servers.processes import INITIALIZE, ROOT, running
 
 FOLDERS = sorted(main.parent.name for main in (ROOT / "servers").glob("*/__main__.py"))

@@ -15,11 +15,11 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextResourceContents
 
 from handoff.meta import CUSTOMER_META
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Delete, Put, Store
 from servers._feed import PAGE, PAGE_CHARS
-from servers._guard import GuardedServer, Limits
-from servers._hosting import build_server
+from servers._hosting.guard import GuardedServer, Limits
+from servers._hosting.server import build_server
 from servers.ticketing.server import DEFINITION
 from tests.servers.caller import Caller
 from tests.servers.processes import MODERN, ROOT, running

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Put, Store
 from servers._command import server_command
 from servers._definition import ServerDefinition
-from servers._opening import fill_with_demo, open_server_store
+from servers._hosting.opening import fill_with_demo, open_server_store
 from tests.servers.processes import INITIALIZE, running, sample_command
 from tests.servers.sample_server import DEFINITION, load_demo
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers.customer_data.demo import load_demo
 from servers.customer_data.server import DEFINITION
 from tests.servers.caller import Caller, calling, tokens

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from handoff.errors import ContentionError, StructuredError, TokenConflictError, VersionConflictError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers._access import Call
 from servers._records import ReplayedCall
 from servers._results import ConflictError, ForbiddenError, InvalidError, NotFoundError

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from handoff.sqlite_store import SqliteStore
-from servers._demo import DEMO_TODAY
+from handoff.sqlite.store import SqliteStore
+from servers._demo.people import DEMO_TODAY
 from servers.knowledge_base.articles import StoredArticle
 from servers.knowledge_base.demo import demo_articles, load_demo
 from servers.knowledge_base.library import Library

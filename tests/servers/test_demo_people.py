@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from servers._demo import DEMO_TODAY, people
+from servers._demo.people import DEMO_TODAY, people
 from servers._text import RecordId
 from servers.customer_data.contacts import Address, Email, Phone
 
@@ -65,7 +65,7 @@ def test_the_three_customers_of_the_guides_are_who_the_guides_say() -> None:
 def test_every_process_makes_the_same_people() -> None:
     def digest(seed: str) -> str:
         script = (
-            "import hashlib, sys; from servers._demo import people;"
+            "import hashlib, sys; from servers._demo.people import people;"
             "sys.stdout.write(hashlib.sha256(repr(people()).encode()).hexdigest())"
         )
         environment = {**os.environ, "PYTHONHASHSEED": seed}

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from servers._command import server_command
 from servers._definition import ServerDefinition
-from servers._desktop import add_desktop_commands
-from servers._desktop_config import DesktopConfigError, config_path, replace_config
+from servers._install.desktop import add_desktop_commands
+from servers._install.desktop_config import DesktopConfigError, config_path, replace_config
 from servers._json_text import with_member, without_member
 from servers.billing.server import DEFINITION as BILLING
 from servers.ticketing.server import DEFINITION as TICKETING

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from handoff.errors import StoreUnavailableError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers._access import Call
 from servers._results import ApprovalRequiredError, ForbiddenError, StepError
 from servers.billing.duplicates import DuplicateFinder, find_duplicates

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from handoff.errors import JsonObject, StoreUnavailableError, VersionConflictError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import ABSENT, Check, Entry, Put, Write
 from servers._access import Call
 from servers._events import SNAPSHOT_ACTOR, SNAPSHOT_EVERY, Addition, EventStream
@@ -35,7 +35,7 @@ WRITER = """
 import asyncio, json, sys
 from dataclasses import replace
 from datetime import datetime
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers._access import Call
 from servers._records import ReplayedCall
 from servers.customer_data.directory import Directory

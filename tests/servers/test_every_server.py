@@ -10,10 +10,10 @@ import pytest
 from mcp import Client
 from mcp.types import Tool
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers._definition import ServerDefinition
-from servers._guard import GuardedServer
-from servers._hosting import build_server
+from servers._hosting.guard import GuardedServer
+from servers._hosting.server import build_server
 from tests.servers.processes import ROOT
 
 MAX_TOKENS = 3_000

@@ -15,9 +15,9 @@ from mcp.types import CallToolResult
 
 from handoff.checkpoints import fenced
 from handoff.meta import CUSTOMER_META
-from handoff.sqlite_store import SqliteStore
-from servers._guard import GuardedServer, Limits
-from servers._hosting import build_server
+from handoff.sqlite.store import SqliteStore
+from servers._hosting.guard import GuardedServer, Limits
+from servers._hosting.server import build_server
 from tests.servers.sample_server import DEFINITION, SampleTools
 
 Era = Literal["auto", "legacy"]

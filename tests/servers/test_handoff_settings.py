@@ -18,16 +18,16 @@ from handoff.errors import StructuredError
 from handoff.retention import Retention, TokenExpiredError, sweep_all
 from handoff.shared_contexts import NAMESPACE
 from handoff.signing_keys import KeysError
-from handoff.sqlite_connection import driver
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.connection import driver
+from handoff.sqlite.store import SqliteStore
 from handoff.store import ABSENT, Token, new_id
 from handoff.stores import open_store
 from servers._access import current_call
 from servers._handoffs import HandoffSettings, handoff_settings
-from servers._hosting import hosted
+from servers._hosting.server import hosted
+from servers._hosting.serving import Settings, serve
 from servers._records import commit
 from servers._results import IdempotencyToken
-from servers._serving import Settings, serve
 from servers._tools import write_tool
 from tests.servers.processes import INITIALIZE, WAIT_SECONDS, running, sample_command
 from tests.servers.sample_server import DEFINITION, SampleNote, SampleTools

@@ -11,10 +11,10 @@ from mcp import Client
 from mcp.types import Tool
 
 from handoff.meta import EXTENSION
-from handoff.sqlite_store import SqliteStore
-from servers._guard import GuardedServer
-from servers._hosting import Transport, build_server
-from servers._schemas import without_titles
+from handoff.sqlite.store import SqliteStore
+from servers._hosting.guard import GuardedServer
+from servers._hosting.schemas import without_titles
+from servers._hosting.server import Transport, build_server
 from tests.servers.sample_server import DEFINITION
 
 

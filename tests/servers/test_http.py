@@ -16,9 +16,9 @@ import httpx2
 import pytest
 from mcp import Client
 
-from handoff.sqlite_store import SqliteStore
-from servers._hosting import build_server
-from servers._http import AddressError, open_listener, serve_http
+from handoff.sqlite.store import SqliteStore
+from servers._hosting.http import AddressError, open_listener, serve_http
+from servers._hosting.server import build_server
 from tests.servers.processes import MODERN, running, sample_command
 from tests.servers.sample_server import DEFINITION, SampleTools
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from handoff.sqlite_store import SqliteStore
-from servers._hosting import build_server
-from servers._opening import file_url
+from handoff.sqlite.store import SqliteStore
+from servers._hosting.opening import file_url
+from servers._hosting.server import build_server
 from servers.knowledge_base.articles import MOST_BODY_BYTES
 from servers.knowledge_base.demo import load_demo
 from servers.knowledge_base.server import DEFINITION

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers._access import Call
 from servers._results import ForbiddenError, InvalidError, NotFoundError
 from servers.billing.ledger import Invoice, InvoiceStatus, Ledger, Payment, sortable

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from handoff.errors import StoreUnavailableError, StructuredError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import ABSENT, Put, Write
 from servers._definition import LoadReport
-from servers._loading import IN_FLIGHT, load_rows
+from servers._loading.files import IN_FLIGHT, load_rows
+from servers._loading.rows import MAX_LINE_BYTES
 from servers._results import InvalidError
-from servers._rows import MAX_LINE_BYTES
 from servers._text import RecordId
 
 SECRET = "hunter2"

@@ -19,7 +19,7 @@ from handoff.errors import (
     TokenConflictError,
     VersionConflictError,
 )
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Committed, Replayed, new_id
 from servers._access import Call
 from servers._results import ApprovalRequiredError, ConflictError, InvalidError, NotFoundError

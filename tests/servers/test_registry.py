@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from servers._bundle import Bundle
 from servers._command import server_command
 from servers._definition import ServerDefinition
-from servers._desktop import add_desktop_commands
-from servers._registry import RegistryEntryError, registry_entry
+from servers._install.bundle import Bundle
+from servers._install.desktop import add_desktop_commands
+from servers._install.registry import RegistryEntryError, registry_entry
 from tests.servers.processes import ROOT
 
 FOLDERS = sorted(main.parent.name for main in (ROOT / "servers").glob("*/__main__.py"))

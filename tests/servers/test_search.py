@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handoff.errors import StructuredError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Index, Put, Store
-from servers._query import MAX_TERMS, read_query
 from servers._results import InvalidError
-from servers._search import LOOK_AHEAD, MAX_OFFSET, SearchPage, search
-from servers._vocabulary import PLAIN, SUPPORT, Vocabulary
+from servers._search.query import MAX_TERMS, read_query
+from servers._search.search import LOOK_AHEAD, MAX_OFFSET, SearchPage, search
+from servers._search.vocabulary import PLAIN, SUPPORT, Vocabulary
 
 PLANTS = {
     "a": "maple birch",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers.ticketing.demo import TICKETS, load_demo
 from servers.ticketing.server import DEFINITION
 from tests.servers.caller import Caller, calling, tokens

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handoff.errors import StructuredError, VersionConflictError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from servers._access import Call
-from servers._demo import DEMO_TODAY, people
+from servers._demo.people import DEMO_TODAY, people
 from servers._records import ReplayedCall
 from servers._results import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from servers.ticketing import demo

@@ -19,7 +19,7 @@ ATTACH_SECONDS = 20.0
 
 HOLD_LOCK = """
 import sys
-from handoff.sqlite_connection import driver
+from handoff.sqlite.connection import driver
 
 connection = driver.connect(sys.argv[1], isolation_level=None, timeout=10)
 connection.execute("BEGIN IMMEDIATE")

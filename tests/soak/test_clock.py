@@ -13,7 +13,7 @@ import pytest
 
 from handoff.envelope import SKEW_SECONDS
 from handoff.errors import JsonObject
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from tests.soak.campaign import LEASE_SECONDS, Campaign, Moment
 from tests.soak.clocks import ServerClock
 from tests.soak.conftest import Report

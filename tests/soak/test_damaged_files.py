@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from handoff import open_store, sqlite_schema
+from handoff import open_store
 from handoff.errors import StoreMismatchError, StoreUnavailableError
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite import schema as sqlite_schema
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Index, Put, Replayed, Token
 from tests.soak.damage import DAMAGES, Damage, copy, wal_of
 from tests.soak.envelopes import ticket_envelope, token_of

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from handoff import sqlite_writer
 from handoff.errors import JsonObject, StoreUnavailableError
-from handoff.sqlite_connection import LOCK_WAIT_SECONDS
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite import writer as sqlite_writer
+from handoff.sqlite.connection import LOCK_WAIT_SECONDS
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Put
 from tests.soak.conftest import Report
 from tests.soak.envelopes import ticket_envelope, token_of

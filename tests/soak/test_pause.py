@@ -16,7 +16,7 @@ import pytest
 
 from handoff import Checkpoint, StoreCheckpoints, open_store
 from handoff.errors import JsonObject
-from handoff.sqlite_store import SqliteStore
+from handoff.sqlite.store import SqliteStore
 from handoff.store import Lease
 from tests.servers.processes import MODERN, Running, running
 from tests.soak import gated_desk

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.messages import (
+from orchestrator.models.history import validate_history
+from orchestrator.models.offline import OfflineModel
+from orchestrator.models.protocol import JsonObject, ModelReply, ModelRequest, Stop
+from orchestrator.runs.messages import (
     ASK,
     ESCALATE,
     TRANSFER,
@@ -16,9 +19,6 @@ from orchestrator.messages import (
     tool_result,
     transfer_tool,
 )
-from orchestrator.models.history import validate_history
-from orchestrator.models.offline import OfflineModel
-from orchestrator.models.protocol import JsonObject, ModelReply, ModelRequest, Stop
 
 MOST_TURNS = 12
 

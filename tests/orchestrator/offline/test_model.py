@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from orchestrator.messages import escalate_tool, first_message, transfer_tool
 from orchestrator.models.offline import OfflineModel
 from orchestrator.models.protocol import JsonObject, ModelRequest, Stop, Usage
+from orchestrator.runs.messages import escalate_tool, first_message, transfer_tool
 
 
 def request(text: str, *tools: JsonObject, customer_id: str | None = "cus_1001") -> ModelRequest:

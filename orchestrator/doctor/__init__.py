@@ -1,0 +1,1 @@
+"""Starting each server as a host would, and saying what is wrong."""

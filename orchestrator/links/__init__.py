@@ -1,0 +1,1 @@
+"""Connections to servers that are opened again when they are lost."""

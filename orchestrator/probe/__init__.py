@@ -1,0 +1,1 @@
+"""Looking at servers from outside, once or again and again."""

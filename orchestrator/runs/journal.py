@@ -1,0 +1,230 @@
+"""The record of runs in the store: one insert per step, and a small head to find a run by."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from handoff.envelope import canonical_json
+from handoff.store import (
+    ABSENT,
+    Append,
+    Entry,
+    Index,
+    Lease,
+    Page,
+    Put,
+    Record,
+    Replayed,
+    Store,
+    Token,
+    Write,
+    new_id,
+)
+from orchestrator.runs.state import RunState
+from orchestrator.runs.steps import STEP, Continued, Ended, HandoffDelivered, Pin, Pinned, Started, Step
+
+RUNS = "runs"
+PINS = "pins"
+STEPS = "run-steps"
+
+LEASE_SECONDS = 5.0
+"""How long a worker that went silent keeps a run from others."""
+
+OnStep = Callable[[str, Step], None]
+
+
+class UnknownRunError(Exception):
+    """No run has this id."""
+
+
+class RunHeldError(Exception):
+    """Another worker has the run."""
+
+
+class Journal:
+    """Writes steps before anything depends on them, and folds them back into a state.
+
+    `on_step` is told of each step once it is durable, with the run's id.
+    """
+
+    def __init__(
+        self, store: Store, *, on_step: OnStep | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._on_step = on_step
+        self._clock = clock
+        self._worker = new_id("wrk")
+        self._leases: dict[str, Lease] = {}
+        self._order: dict[str, asyncio.Lock] = {}
+        self._unfinished: dict[str, set[asyncio.Task[None]]] = {}
+        """Steps on their way into the store, by run."""
+        self._pins: dict[str, Pin] = {}
+
+    @asynccontextmanager
+    async def holding(self, run_id: str) -> AsyncIterator[None]:
+        """Hold the run's lease, renewed in the background; every step written meanwhile carries its fence.
+
+        Raises: RunHeldError when another worker has the run.
+        """
+        lease = await self._store.acquire(f"run:{run_id}", self._worker, LEASE_SECONDS)
+        if lease is None:
+            raise RunHeldError(f"another worker has the run {run_id}")
+        self._leases[run_id] = lease
+        renewal = asyncio.create_task(self._renew(run_id), name=f"renew-{run_id}")
+        try:
+            yield
+        finally:
+            renewal.cancel()
+            await asyncio.gather(renewal, *self._unfinished.pop(run_id, ()), return_exceptions=True)
+            self._order.pop(run_id, None)
+            await self._store.release(self._leases.pop(run_id))
+
+    async def _renew(self, run_id: str) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            renewed = await self._store.renew(self._leases[run_id], LEASE_SECONDS)
+            if renewed is None:
+                return  # lost: the next step's fence is refused, and the run's work stops there
+            self._leases[run_id] = renewed
+
+    async def start(self, started: Started) -> RunState:
+        """Make a run exist. A run id that exists already is loaded, not begun again."""
+        known = await self._store.get(RUNS, started.run_id)
+        if known is not None:
+            return await self.load(started.run_id)
+        await self.queue(started)
+        return RunState.of([started])
+
+    async def queue(self, started: Started, *, token: Token | None = None) -> Replayed | None:
+        """Make a new run exist without beginning it; `started.run_id` must be new.
+
+        With a `token` known already nothing is written, and what it stands for is returned.
+        """
+        writes: list[Write] = [_step(started.run_id, 1, started)]
+        writes.append(self._head(RunState.of([started]), ABSENT))
+        done = await self._store.commit(writes, token=token, actor="orchestrator")
+        if isinstance(done, Replayed):
+            return done
+        self._tell(started.run_id, started)
+        return None
+
+    async def append(self, state: RunState, step: Step) -> None:
+        """Make `step` durable, then take it into `state`.
+
+        Steps of one run are numbered in the order they come.
+        Raises: StaleFenceError when another worker took the run over.
+        """
+        # Shielded: a run whose time is up must not leave its state ahead of its record.
+        write = asyncio.create_task(self._append(state, step))
+        unfinished = self._unfinished.setdefault(state.started.run_id, set())
+        unfinished.add(write)
+        write.add_done_callback(unfinished.discard)
+        await asyncio.shield(write)
+
+    async def _append(self, state: RunState, step: Step) -> None:
+        run_id = state.started.run_id
+        async with self._order.setdefault(run_id, asyncio.Lock()):
+            writes: list[Write] = [_step(run_id, state.seq + 1, step)]
+            state.apply(step)
+            if isinstance(step, Continued | Pinned | HandoffDelivered | Ended):
+                writes.append(self._head(state, None))
+            await self._store.commit(writes, fence=self._leases[run_id].fence, actor="orchestrator")
+        self._tell(run_id, step)
+
+    async def load(self, run_id: str) -> RunState:
+        """Raises: UnknownRunError."""
+        steps: list[Step] = []
+        last = 0
+        while entries := await self._store.entries(STEPS, run_id, after=last, limit=500):
+            steps += [STEP.validate_python(entry.data) for entry in entries]
+            last = entries[-1].seq
+        if not steps:
+            raise UnknownRunError(f"no run has the id {run_id}")
+        return RunState.of(steps)
+
+    async def keep_pin(self, pin: Pin) -> str:
+        """Store what an agent is, once, and return the id it is found by: a hash of its content."""
+        data = pin.model_dump(mode="json")
+        pin_id = hashlib.sha256(canonical_json(data, field="pin")).hexdigest()
+        if pin_id not in self._pins:
+            if await self._store.get(PINS, pin_id) is None:
+                await self._store.commit([Put(PINS, pin_id, data)], actor="orchestrator")
+            self._pins[pin_id] = pin
+        return pin_id
+
+    async def pin(self, pin_id: str) -> Pin:
+        """Raises: UnknownRunError when the store does not have it."""
+        if pin_id not in self._pins:
+            record = await self._store.get(PINS, pin_id)
+            if record is None:
+                raise UnknownRunError("the run's record of an agent is missing from the store")
+            self._pins[pin_id] = Pin.model_validate(record.data)
+        return self._pins[pin_id]
+
+    async def heads(self, *, limit: int = 20) -> list[Record]:
+        """The newest runs, as their heads tell."""
+        return list((await self.find("all", limit=limit)).records)
+
+    async def head(self, run_id: str) -> Record | None:
+        """The run's head, if there is such a run."""
+        return await self._store.get(RUNS, run_id)
+
+    async def find(
+        self,
+        index: str,
+        key: str = "",
+        *,
+        limit: int = 20,
+        cursor: str | None = None,
+        newest_first: bool = True,
+    ) -> Page:
+        """Heads of runs: `all`, or those of a `status`, a `session`, a `customer`, or a `parent` run.
+
+        Runs of asked agents are listed under their parent only.
+        """
+        return await self._store.find(RUNS, index, key, limit=limit, cursor=cursor, descending=newest_first)
+
+    async def entries(self, run_id: str, *, after: int = 0, limit: int = 100) -> list[Entry]:
+        """The run's steps as they are stored, from the one after `after`."""
+        return await self._store.entries(STEPS, run_id, after=after, limit=limit)
+
+    def _head(self, state: RunState, expected: int | None) -> Put:
+        started = state.started
+        unended = "queued" if state.seq == 1 else "running"
+        status = state.ended.status if state.ended else unended
+        created = _sortable(started.created_at)
+        data = {
+            "run_id": started.run_id,
+            "session_id": started.session_id,
+            "customer_id": started.customer_id,
+            "parent_run_id": started.parent_run_id,
+            "principal": started.principal,
+            "status": status,
+            "agent": state.agent,
+            "seq": state.seq,
+            "created_at": started.created_at,
+            "updated_at": self._clock(),
+        }
+        lists = [("all", ""), ("status", status), ("session", started.session_id)]
+        if started.customer_id is not None:
+            lists.append(("customer", started.customer_id))
+        if started.parent_run_id is not None:
+            lists = [("parent", started.parent_run_id)]
+        return Put(RUNS, started.run_id, data, expected, [Index(name, key, created) for name, key in lists])
+
+    def _tell(self, run_id: str, step: Step) -> None:
+        if self._on_step is not None:
+            self._on_step(run_id, step)
+
+
+def _step(run_id: str, seq: int, step: Step) -> Append:
+    return Append(STEPS, run_id, step.model_dump(mode="json"), seq)
+
+
+def _sortable(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,1 @@
+"""The demo company: who its customers are, the same on every server."""

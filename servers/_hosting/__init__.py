@@ -1,0 +1,1 @@
+"""How every server is hosted: the guarded path, the transports, the command line."""

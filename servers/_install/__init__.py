@@ -1,0 +1,1 @@
+"""Plugging a server into a host: its configuration, its bundle, its registry entry."""

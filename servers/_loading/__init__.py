@@ -1,0 +1,1 @@
+"""Loading a person's own rows, each bad one reported with its line."""

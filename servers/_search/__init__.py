@@ -1,0 +1,1 @@
+"""A person's words as a full-text query."""

@@ -1,0 +1,1 @@
+"""The official MCP conformance suite, run against every server; `make conformance` runs it."""
