@@ -5,9 +5,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 
+SOAK ?= 1
+
 DEMO_REQUEST := Hello, I was charged twice for my invoice this month. My e-mail is ada.lindqvist@example.com. Can you give me the second payment back?
 
-.PHONY: demo test check lint types serve bench soak format clean
+.PHONY: demo test check lint types serve bench soak conformance interop snapshots format clean
 
 demo: $(RUN)
 	@rm -rf .demo && mkdir .demo
@@ -15,7 +17,7 @@ demo: $(RUN)
 		$(BIN)/switchboard ask --model offline "$(DEMO_REQUEST)"
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/soak
+	$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/soak --ignore tests/conformance --ignore tests/interop
 
 check: lint types test
 
@@ -32,15 +34,28 @@ serve: $(RUN)
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
 
+# make soak SOAK=0.02 runs a fiftieth of each figure: docs/soak.md
 soak: $(DEV)
-	$(BIN)/python -m pytest tests/soak --timeout 3600
+	SOAK=$(SOAK) $(BIN)/python -m pytest tests/soak
+
+# The official protocol suite; it is installed from npm, and skipped where that cannot be done.
+conformance: $(DEV)
+	$(BIN)/python -m pytest tests/conformance
+
+# Other SDKs and agent frameworks as clients, each in an environment of its own under .interop.
+interop: $(DEV)
+	$(BIN)/python -m pytest tests/interop --timeout 900
+
+# After a change of tool definitions that was meant: look at the difference it makes in tests/servers/snapshots.
+snapshots: $(DEV)
+	$(BIN)/python -m tests.servers.tool_snapshots
 
 format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .node .interop .demo .pytest_cache .mypy_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -2,9 +2,10 @@
 
 The articles are put together from paragraphs of the demo company's own, so that words are as common and
 as rare as in real help texts, with a few words of their own. The questions are whole sentences and
-keywords, as agents send them, and go through the server's own search, excerpts included. The growth
-counts, not the times: those are the machine's. Exits with 1 when ten times the articles take more than
-the promised multiple of the time (median).
+keywords, as agents send them, and go through the server's own search, excerpts included. Beside the time
+stands the CPU time, which a busy machine changes less. Exits with 1 when ten times the articles take more
+than the promised multiple of the time (median), or when at 10,000 one question in twenty takes more CPU time
+than promised.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from handoff.sqlite.store import SqliteStore
@@ -28,6 +30,7 @@ from servers.knowledge_base.library import Library
 SIZES = (1_000, 10_000)
 ROUNDS = 10
 PROMISED_GROWTH = 5.0
+PROMISED_P95_MS = 20.0
 BATCH = 500
 
 QUESTIONS = (
@@ -78,16 +81,25 @@ async def fill(store: SqliteStore, count: int) -> None:
         await store.commit(puts, actor="benchmark")
 
 
-async def measure(directory: Path, count: int) -> list[float]:
+@dataclass
+class Times:
     """Milliseconds of each question, in rounds."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+async def measure(directory: Path, count: int) -> Times:
+    """Ask every question in every round."""
     async with await SqliteStore.open(directory / f"{count}.db", owner="benchmark") as store:
         await fill(store, count)
-        library, times = Library(store), []
+        library, times = Library(store), Times()
         for _ in range(ROUNDS):
             for question in QUESTIONS:
-                start = time.perf_counter()
+                start, spent = time.perf_counter(), time.process_time()
                 page = await library.find(question, limit=10, cursor=None)
-                times.append((time.perf_counter() - start) * 1000)
+                times.wall.append((time.perf_counter() - start) * 1000)
+                times.cpu.append((time.process_time() - spent) * 1000)
                 assert page.items
         return times
 
@@ -99,22 +111,24 @@ def p95(times: list[float]) -> float:
 def main() -> int:
     with tempfile.TemporaryDirectory(dir=".") as directory:
         few, many = (asyncio.run(measure(Path(directory), count)) for count in SIZES)
-    growth = statistics.median(many) / statistics.median(few)
+    growth = statistics.median(many.wall) / statistics.median(few.wall)
     result = {
         "benchmark": "search",
         "questions": len(QUESTIONS),
         "articles": list(SIZES),
-        "p50_ms": [round(statistics.median(few), 2), round(statistics.median(many), 2)],
-        "p95_ms": [round(p95(few), 2), round(p95(many), 2)],
+        "p50_ms": [round(statistics.median(times.wall), 2) for times in (few, many)],
+        "p95_ms": [round(p95(times.wall), 2) for times in (few, many)],
+        "p95_cpu_ms": [round(p95(times.cpu), 2) for times in (few, many)],
         "p50_ratio": round(growth, 2),
-        "promised_ratio": PROMISED_GROWTH,
+        "promised": {"p50_ratio": PROMISED_GROWTH, "p95_cpu_ms": PROMISED_P95_MS},
     }
     print(f"questions to the knowledge base, {len(QUESTIONS)} different ones, {ROUNDS} rounds")
     for count, times in zip(SIZES, (few, many), strict=True):
-        print(f"  {count:>6,} articles: p50 {statistics.median(times):6.2f} ms   p95 {p95(times):6.2f} ms")
+        took = f"p50 {statistics.median(times.wall):6.2f} ms   p95 {p95(times.wall):6.2f} ms"
+        print(f"  {count:>6,} articles: {took}   p95 {p95(times.cpu):6.2f} ms CPU")
     print(f"  ten times the articles take {growth:.1f} times as long (promised: {PROMISED_GROWTH:g})")
     print(json.dumps(result))
-    return 0 if growth <= PROMISED_GROWTH else 1
+    return 0 if growth <= PROMISED_GROWTH and p95(many.cpu) <= PROMISED_P95_MS else 1
 
 
 if __name__ == "__main__":

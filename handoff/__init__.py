@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from handoff.canonical import canonical_json
 from handoff.changes import follow, rebuild
 from handoff.checkpoints import Checkpoint, Checkpoints, Claim, checkpoint_key, current_fence
 from handoff.context import (
@@ -20,7 +21,6 @@ from handoff.context import (
 )
 from handoff.envelope import (
     HandoffEnvelope,
-    canonical_json,
     check_fresh,
     check_target,
     parse_envelope,

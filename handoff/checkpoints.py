@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from handoff.envelope import canonical_json
+from handoff.canonical import canonical_json
 from handoff.errors import JsonObject
 from handoff.store import Fence, Lease
 

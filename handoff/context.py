@@ -17,8 +17,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from handoff.envelope import canonical_json
-from handoff.errors import JsonObject
+from handoff.canonical import canonical_json
+from handoff.errors import JsonObject, allow_failure
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class RecordedCall(BaseModel):
 class ConversationContext(BaseModel):
     """What this server knows of one conversation."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=allow_failure)
 
     session_id: str
     calls: list[RecordedCall] = []

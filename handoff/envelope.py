@@ -7,12 +7,12 @@ version, and `docs/envelope.schema.json` is generated from this model.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pydantic_core
-import rfc8785
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -23,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 
+from handoff.canonical import MOST_INTEGER, canonical_json, not_canonical, too_deep
 from handoff.errors import EnvelopeError, JsonObject
 
 MAX_BYTES = 65_536
@@ -34,8 +35,6 @@ SKEW_SECONDS = 60
 
 _MOST_SPELLING = 4
 """No JSON text is this many times longer than its canonical form; what is longer is not even parsed."""
-
-_MOST_INTEGER = 2**53 - 1
 
 MAX_DEPTH = 64
 """Deepest nesting of `accumulated_context`; what nests deeper is not a set of distilled facts."""
@@ -95,9 +94,7 @@ class HandoffEnvelope(BaseModel):
 
         Raises: EnvelopeError for a number or text that canonical JSON cannot hold.
         """
-        return canonical_json(
-            self.model_dump(mode="json", exclude={"signature"}), field="accumulated_context"
-        )
+        return _canonical(self.model_dump(mode="json"))
 
     def fingerprint(self) -> str:
         """SHA-256 of the canonical form, in hex: what this handoff asks, whoever spells it how."""
@@ -111,21 +108,26 @@ class HandoffEnvelope(BaseModel):
         return dict(self.accumulated_context.get("arguments", {}))
 
 
-def canonical_json(value: Any, *, field: str = "value") -> bytes:
-    """RFC 8785 bytes of a JSON value; integers beyond 2^53 - 1 and unpaired surrogates are refused.
+@dataclass(frozen=True, slots=True)
+class ReadEnvelope:
+    """An envelope that was read, with what came of reading it."""
 
-    Raises: EnvelopeError, naming `field`.
-    """
-    try:
-        return rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError as error:
-        raise _not_canonical(field) from error
-    except RecursionError as error:
-        raise _too_deep(field) from error
+    envelope: HandoffEnvelope
+    fields: JsonObject
+    """The envelope as JSON, defaults filled in."""
+    fingerprint: str
 
 
 def parse_envelope(value: Any, *, max_bytes: int = MAX_BYTES) -> HandoffEnvelope:
     """Validate what a sender wrote; the message names the field and never its value.
+
+    Raises: EnvelopeError with code `malformed`, `not_canonical` or `oversize`.
+    """
+    return read_envelope(value, max_bytes=max_bytes).envelope
+
+
+def read_envelope(value: Any, *, max_bytes: int = MAX_BYTES) -> ReadEnvelope:
+    """As `parse_envelope`, for who needs the fingerprint too: the canonical form is made only once.
 
     Raises: EnvelopeError with code `malformed`, `not_canonical` or `oversize`.
     """
@@ -137,10 +139,11 @@ def parse_envelope(value: Any, *, max_bytes: int = MAX_BYTES) -> HandoffEnvelope
         envelope = HandoffEnvelope.model_validate_json(text)
     except ValidationError as error:
         raise _malformed(error) from None
-    size = len(envelope.canonical())
-    if size > max_bytes:
-        raise _oversize(size, max_bytes)
-    return envelope
+    fields = envelope.model_dump(mode="json")
+    canonical = _canonical(fields)
+    if len(canonical) > max_bytes:
+        raise _oversize(len(canonical), max_bytes)
+    return ReadEnvelope(envelope, fields, hashlib.sha256(canonical).hexdigest())
 
 
 def check_context(context: JsonObject) -> None:
@@ -185,6 +188,11 @@ def check_fresh(envelope: HandoffEnvelope, now: datetime, *, skew_seconds: float
         )
 
 
+def _canonical(fields: JsonObject) -> bytes:
+    unsigned = {name: value for name, value in fields.items() if name != "signature"}
+    return canonical_json(unsigned, field="accumulated_context")
+
+
 def _has_arguments_object(context: JsonObject) -> bool:
     return isinstance(context.get("arguments", {}), dict)
 
@@ -194,7 +202,7 @@ def _as_json(value: Any) -> bytes:
     try:
         return pydantic_core.to_json(value, inf_nan_mode="constants")
     except pydantic_core.PydanticSerializationError as error:
-        raise _not_canonical("envelope") from error
+        raise not_canonical("envelope") from error
 
 
 def _malformed(error: ValidationError) -> EnvelopeError:
@@ -206,24 +214,6 @@ def _malformed(error: ValidationError) -> EnvelopeError:
         code="malformed",
         field=path,
         suggestion="send the fields of the envelope's JSON Schema and no others",
-    )
-
-
-def _not_canonical(field: str) -> EnvelopeError:
-    return EnvelopeError(
-        f"{field} holds a number or text that JSON cannot carry exactly",
-        code="not_canonical",
-        field=field,
-        suggestion="send integers beyond 2^53 as strings and text as valid Unicode",
-    )
-
-
-def _too_deep(field: str) -> EnvelopeError:
-    return EnvelopeError(
-        f"{field} nests too deeply",
-        code="malformed",
-        field=field,
-        suggestion="send flat facts",
     )
 
 
@@ -245,14 +235,15 @@ def _check_nesting(value: Any) -> None:
     """Refuse what nests too deeply, without recursing into it, and floats whose value is a huge integer."""
     level = [value]
     for _ in range(MAX_DEPTH + 2):
-        if any(isinstance(node, float) and abs(node) > _MOST_INTEGER and node.is_integer() for node in level):
-            raise _not_canonical("accumulated_context")
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
-        if not level:
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, dict):
+                below.extend(node.values())
+            elif isinstance(node, list):
+                below.extend(node)
+            elif isinstance(node, float) and abs(node) > MOST_INTEGER and node.is_integer():
+                raise not_canonical("accumulated_context")
+        if not below:
             return
-    raise _too_deep("accumulated_context")
+        level = below
+    raise too_deep("accumulated_context")

@@ -68,6 +68,17 @@ class StructuredError(Exception):
         }
 
 
+def allow_failure(schema: JsonObject) -> None:
+    """Change the JSON Schema of a tool's result so that it allows a failure's wire form as well.
+
+    Many hosts check what comes with `isError` against the schema too, and a failure that it does not
+    allow never reaches their model.
+    """
+    required = schema.pop("required", None)
+    if required:
+        schema["anyOf"] = [{"required": required}, {"required": ["code", "message", "retryable"]}]
+
+
 class EnvelopeError(StructuredError):
     """The envelope is refused; nothing was stored and nothing ran."""
 

@@ -14,7 +14,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, ToolBinding
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolRequestParams, CallToolResult, ToolAnnotations
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from handoff.arguments import (
     ContextArgument,
@@ -30,7 +30,7 @@ from handoff.arguments import (
 from handoff.checkpoints import Checkpoints
 from handoff.context import Contexts, ConversationContext, noting, recorded_call
 from handoff.envelope import DEFAULT_TTL_SECONDS, MAX_BYTES
-from handoff.errors import JsonObject, StructuredError
+from handoff.errors import JsonObject, StructuredError, allow_failure
 from handoff.hints import OWN_TOOLS, HintPolicy, only_repeatable
 from handoff.meta import EXTENSION, as_uuid, session_of
 from handoff.preparing import Prepared, Preparer, PrepareRequest
@@ -53,6 +53,8 @@ CallContext = Context[Any, Any]
 
 class Cleared(BaseModel):
     """What `clear_context` did."""
+
+    model_config = ConfigDict(json_schema_extra=allow_failure)
 
     session_id: str
     cleared: bool

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from handoff.canonical import canonical_json
 from handoff.checkpoints import Checkpoints, checkpoint_key
 from handoff.context import Contexts
-from handoff.envelope import HandoffEnvelope, canonical_json, parse_envelope
-from handoff.errors import EnvelopeError, JsonObject
+from handoff.envelope import HandoffEnvelope, parse_envelope
+from handoff.errors import EnvelopeError, JsonObject, allow_failure
 from handoff.shared_contexts import SharedContexts
 from handoff.signing import Signatures
 
@@ -47,6 +48,8 @@ class PrepareRequest(BaseModel):
 
 class Prepared(BaseModel):
     """A handoff ready to be delivered."""
+
+    model_config = ConfigDict(json_schema_extra=allow_failure)
 
     envelope: dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from handoff.errors import JsonObject
+from handoff.errors import JsonObject, allow_failure
 
 RETRY_AFTER_SECONDS = 2.0
 """When to deliver again, unless a failure says better."""
@@ -16,7 +16,7 @@ RETRY_AFTER_SECONDS = 2.0
 class Receipt(BaseModel):
     """How a handoff stands at its receiver."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=allow_failure)
 
     handoff_id: str
     status: Literal["accepted", "processing", "completed", "failed", "parked"]

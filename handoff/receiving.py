@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from handoff.checkpoints import Checkpoint, Checkpoints, Claim, checkpoint_key
 from handoff.context import Contexts, handed_over, noting, recorded_call
-from handoff.envelope import HandoffEnvelope, check_fresh, check_target, parse_envelope
-from handoff.errors import JsonObject, StructuredError, TokenConflictError
+from handoff.envelope import HandoffEnvelope, ReadEnvelope, check_fresh, check_target, read_envelope
+from handoff.errors import (
+    EnvelopeError,
+    JsonObject,
+    StoreError,
+    StoreUnavailableError,
+    StructuredError,
+    TokenConflictError,
+)
 from handoff.hints import HintedCall, HintPolicy, NothingToRun, plan_hint
 from handoff.meta import customer_of
 from handoff.outcomes import Outcome, outcome_of
@@ -53,6 +62,8 @@ class Receiver:
         self._signatures = signatures
         self._context_store = context_store
         self._clock = clock
+        self._own_id = new_id("run")
+        self._claims = count(1)
 
     async def receive(self, value: Any, principal: str, ctx: Context[Any, Any]) -> JsonObject:
         """The receipt for an envelope as it came in.
@@ -61,10 +72,10 @@ class Receiver:
         names this server.
         """
         try:
-            envelope = parse_envelope(value, max_bytes=self._max_bytes)
-            check_target(envelope, self._server_name)
-            self._signatures.check(envelope)
-            return await self._admit(envelope, self._offer(envelope, principal, ctx), ctx)
+            read = read_envelope(value, max_bytes=self._max_bytes)
+            check_target(read.envelope, self._server_name)
+            self._signatures.check(read.envelope)
+            return await self._admit(read.envelope, self._offer(read, principal, ctx), ctx)
         except StructuredError as error:
             error.details.setdefault("server", self._server_name)
             raise
@@ -73,6 +84,8 @@ class Receiver:
         self, envelope: HandoffEnvelope, offer: Checkpoint, ctx: Context[Any, Any]
     ) -> JsonObject:
         running = await self._resumes.running(offer.key)
+        if running is None and (receipt := await self._accepted_at_once(envelope, offer)) is not None:
+            return receipt
         known = running or await self._checkpoints.find(offer.key)
         if known is not None:
             _refuse_other(known, offer)
@@ -82,8 +95,33 @@ class Receiver:
             check_fresh(envelope, self._clock())
         plan = await self._plan(await self._completed(envelope), ctx)
         if known is None and isinstance(plan, NothingToRun):
-            return await self._accept_finally(envelope, offer, plan)
+            return _claimed(await self._claim_finished(envelope, offer, plan), offer)
         return await self._resume(envelope, offer, plan, ctx, is_new=known is None)
+
+    async def _accepted_at_once(self, envelope: HandoffEnvelope, offer: Checkpoint) -> JsonObject | None:
+        """The receipt for an envelope that asks for nothing, without looking before whether it is known.
+
+        Nearly always it is new, and the commit that stores it tells. None says that one has to look.
+        """
+        if envelope.next_tool_hint is not None or envelope.context_ref is not None:
+            return None
+        try:
+            check_fresh(envelope, self._clock())
+            claim = await self._claim_finished(envelope, offer, NothingToRun())
+        except EnvelopeError:
+            return None  # if it is known, it does not matter how old it is
+        except StoreUnavailableError:
+            if not await self._is_known(offer.key):
+                raise
+            return None  # what is known is answered also while nothing can be written
+        if not claim.stored and claim.checkpoint.receipt is None:
+            return None
+        return _claimed(claim, offer)
+
+    async def _is_known(self, key: str) -> bool:
+        with suppress(StoreError):
+            return await self._checkpoints.find(key) is not None
+        return False
 
     async def _completed(self, envelope: HandoffEnvelope) -> HandoffEnvelope:
         """The envelope with the context that it names, under what it says itself.
@@ -109,17 +147,16 @@ class Receiver:
             return NothingToRun()
         return plan_hint(envelope, await ctx.mcp_server.list_tools(), self._allows_hint)
 
-    async def _accept_finally(
+    async def _claim_finished(
         self, envelope: HandoffEnvelope, offer: Checkpoint, plan: NothingToRun
-    ) -> JsonObject:
+    ) -> Claim:
         """Nothing is left to do, so acceptance and outcome are stored at once."""
-        finished = replace(offer, receipt=_accepted(offer.handoff_id, plan).text)
-        claim = await self._checkpoints.claim(
-            finished, owner=new_id("run"), seconds=self._timing.lease_seconds
-        )
+        finished = replace(offer, state="finished", receipt=_accepted(offer.handoff_id, plan).text)
+        owner = f"{self._own_id}-{next(self._claims)}"
+        claim = await self._checkpoints.claim(finished, owner=owner, seconds=self._timing.lease_seconds)
         if claim.stored:
             self._note_history(envelope, offer.principal)
-        return _claimed(claim, offer)
+        return claim
 
     async def _resume(
         self,
@@ -168,15 +205,16 @@ class Receiver:
             self._contexts.record(principal, str(envelope.session_id), note)
         return outcome_of(answer, handoff_id=str(envelope.handoff_id), tool=call.tool)
 
-    def _offer(self, envelope: HandoffEnvelope, principal: str, ctx: Context[Any, Any]) -> Checkpoint:
+    def _offer(self, read: ReadEnvelope, principal: str, ctx: Context[Any, Any]) -> Checkpoint:
+        envelope = read.envelope
         return Checkpoint(
             key=checkpoint_key(principal, "receive_handoff", envelope.idempotency_token),
             principal=principal,
             customer_id=customer_of(ctx.request_context.meta),
             session_id=str(envelope.session_id),
             handoff_id=str(envelope.handoff_id),
-            fingerprint=envelope.fingerprint(),
-            envelope=envelope.model_dump(mode="json"),
+            fingerprint=read.fingerprint,
+            envelope=read.fields,
             accepted_at=self._clock().isoformat(),
         )
 

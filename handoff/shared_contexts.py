@@ -16,7 +16,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from handoff.envelope import SKEW_SECONDS, HandoffEnvelope, canonical_json, check_context
+from handoff.canonical import canonical_json
+from handoff.envelope import SKEW_SECONDS, HandoffEnvelope, check_context
 from handoff.errors import EnvelopeError, JsonObject, StructuredError, VersionConflictError
 from handoff.retention import SWEEP_LIMIT
 from handoff.store import Delete, Index, Put, Record, Store

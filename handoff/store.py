@@ -143,6 +143,8 @@ class Lease:
     owner: str
     number: int
     expires_at: float
+    abandoned: bool = False
+    """It was taken from a holder that let it expire: one that died, or stood still."""
 
     @property
     def fence(self) -> Fence:

@@ -103,7 +103,7 @@ class StoreCheckpoints:
 
     async def _store_finished(self, offer: Checkpoint) -> Claim:
         # Nothing to work on, so the acceptance and its outcome are one commit and need no lease.
-        finished = replace(offer, state="finished")
+        finished = offer if offer.state == "finished" else replace(offer, state="finished")
         try:
             await self._put(finished, ABSENT)
         except VersionConflictError:

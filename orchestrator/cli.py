@@ -13,11 +13,15 @@ from typing import Annotated
 import typer
 
 from handoff.errors import StructuredError
+from handoff.private_logs import redact_crashes
+from orchestrator.commands.escalations import escalations
+from orchestrator.commands.runs import runs
 from orchestrator.desktop import bundle, desktop
 from orchestrator.doctor.doctor import doctor
 from orchestrator.probe.probe import probe
 from orchestrator.service.command import serve
 from orchestrator.team import TeamError, default_command, load_team
+from orchestrator.worker.command import worker
 
 app = typer.Typer(
     help="Customer-support agents over MCP servers, with handoffs that are never lost and never done twice.",
@@ -135,7 +139,10 @@ app.command()(bundle)
 app.command()(doctor)
 app.command()(probe)
 app.command()(serve)
+app.command()(worker)
 app.add_typer(desktop, name="desktop")
+app.add_typer(escalations, name="escalations")
+app.add_typer(runs, name="runs")
 
 
 def _fail(message: str) -> None:
@@ -146,4 +153,5 @@ def _fail(message: str) -> None:
 def main() -> None:
     """Entry point of the `switchboard` script."""
     sys.stdout.reconfigure(errors="replace") if hasattr(sys.stdout, "reconfigure") else None
+    redact_crashes()
     app()

@@ -13,11 +13,20 @@ from typing import TextIO
 from handoff.signing_keys import keys_from_environment
 from handoff.store import Store
 from handoff.stores import open_store
+from orchestrator.alerts.alerts import Alerts
+from orchestrator.alerts.circuits import CircuitAlerts
+from orchestrator.alerts.outbox import Outbox, delivering
+from orchestrator.alerts.webhook import webhook_from
+from orchestrator.dispatch.choice import shared_quota
+from orchestrator.links.approvals import ServerApprovals
 from orchestrator.links.links import ServerLinks
+from orchestrator.model_calls import ModelCalls
 from orchestrator.models.protocol import Model, OnText
+from orchestrator.runs.deciding import Decisions
 from orchestrator.runs.journal import Journal, OnStep
 from orchestrator.runs.report import RunReport, report_of
 from orchestrator.runs.runner import Runner
+from orchestrator.runs.sessions import Sessions
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import Started
 from orchestrator.team import Team
@@ -36,12 +45,28 @@ class Desk:
     links: ServerLinks
     model_name: str
     store: Store
+    decisions: Decisions
+    """What people decide about runs that wait for them."""
+    alerts: Alerts
+    outbox: Outbox | None
+    """Alerts on their way to the webhook; None when there is none."""
 
     async def handle(self, started: Started) -> RunReport:
         """Take a request to its end and report. Raises: StoreError when it cannot be written down."""
         clock = asyncio.get_running_loop().time
         began = clock()
         state = await self.runner.run(started)
+        children = await self.children(state)
+        return report_of(state, children, model=self.model_name, seconds=clock() - began)
+
+    async def go_on(self, run_id: str) -> RunReport:
+        """Take a stored run as far as it goes, and report.
+
+        Raises: UnknownRunError, RunHeldError, StoreError.
+        """
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        state = await self.runner.resume(run_id)
         children = await self.children(state)
         return report_of(state, children, model=self.model_name, seconds=clock() - began)
 
@@ -52,6 +77,9 @@ class Desk:
             if call.child_run_id is not None:
                 child = await self.journal.load(call.child_run_id)
                 found += [child, *await self.children(child)]
+        for check in state.guarded:
+            if check.child_run_id is not None:
+                found.append(await self.journal.load(check.child_run_id))
         return found
 
 
@@ -72,17 +100,39 @@ async def open_desk(
     Servers started here keep their own files beside the orchestrator's (`servers_store`). The model is
     closed with the desk. `accept_loss` is as for `open_store`. `errlog` gets what those servers write to
     standard error; None passes it on.
-    Raises: StoreError; KeysError when the keys that sign envelopes cannot be used.
+    Raises: StoreError; KeysError when the keys that sign envelopes cannot be used; WebhookSettingsError
+    when alerts are to go to a webhook that cannot be used.
     """
     try:
+        webhook = webhook_from(os.environ)
         store = await open_store(store_url, namespace=NAMESPACE, accept_loss=accept_loss)
         try:
             env = {"SWITCHBOARD_STORE": servers_store(store_url)}
-            async with ServerLinks(team.servers, env=env, errlog=errlog) as links:
+            alerts = Alerts()
+            circuits = CircuitAlerts(alerts)
+            async with (
+                delivering(alerts, store, webhook) as outbox,
+                shared_quota(store_url, NAMESPACE, team.models) as quota,
+                ServerLinks(team.servers, env=env, errlog=errlog, on_circuit=circuits.on_circuit) as links,
+            ):
                 journal = Journal(store, on_step=on_step)
                 keys = keys_from_environment(os.environ)
-                runner = Runner(team, model, ToolBox(team, links), journal, on_text=on_text, keys=keys)
-                yield Desk(team, runner, journal, links, model_name.partition(":")[0], store)
+                sessions = Sessions(team, journal)
+                tools = ToolBox(team, links)
+                runner = Runner(
+                    team,
+                    model,
+                    tools,
+                    journal,
+                    on_text=on_text,
+                    keys=keys,
+                    sessions=sessions,
+                    model_calls=ModelCalls(team.models, quota),
+                    alerts=alerts,
+                )
+                name = model_name.partition(":")[0]
+                decisions = Decisions(journal, ServerApprovals(team.servers, env))
+                yield Desk(team, runner, journal, links, name, store, decisions, alerts, outbox)
         finally:
             await store.close()
     finally:

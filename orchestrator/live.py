@@ -14,12 +14,14 @@ from orchestrator.runs.messages import ASK
 from orchestrator.runs.report import RunReport
 from orchestrator.runs.steps import (
     CallFinished,
+    Guarded,
     HandoffDelivered,
     HandoffPrepared,
     ModelReplied,
     Noted,
     Started,
     Step,
+    TurnFailed,
 )
 
 WIDTH = 100
@@ -49,8 +51,13 @@ class LiveView:
                 self._sent[step.call_id] = step
             case HandoffDelivered():
                 self._handoff(run_id, step)
+            case Guarded():
+                said = f"{step.guardrail}: {step.reason} ({step.action})"
+                self._line(run_id, step.agent, "!", escape(said), None, style="yellow")
             case Noted():
                 self._line(run_id, "", "!", f"{step.step}: {step.message}", None, style="red")
+            case TurnFailed():
+                self._turn_failed(run_id, step)
             case ModelReplied(discarded=True):
                 self._line(
                     run_id, step.agent, "!", "reply cut off, asked again", step.seconds, style="yellow"
@@ -97,6 +104,11 @@ class LiveView:
         trouble = "" if step.ok else f"  [red]{escape(str(step.content.get('code', 'error')))}[/]"
         tries = f"  [dim]{step.attempts} tries[/]" if step.attempts > 1 else ""
         self._line(run_id, step.agent, "·" if step.ok else "✗", where + trouble + tries, step.seconds)
+
+    def _turn_failed(self, run_id: str, step: TurnFailed) -> None:
+        goes_on = {"again": "asked again", "model": f"{step.to} goes on", "agent": f"{step.to} takes over"}
+        said = f"{step.model}: {step.message}; {goes_on.get(step.then, 'a person takes over')}"
+        self._line(run_id, step.agent, "!", escape(said), None, style="yellow")
 
     def _handoff(self, run_id: str, step: HandoffDelivered) -> None:
         sent = self._sent.pop(step.call_id)

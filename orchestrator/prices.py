@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date
 from functools import cache
@@ -40,7 +41,9 @@ def price_table() -> tuple[Price, ...]:
 
 def cost_usd(model: str, usage: Usage, on: date) -> float | None:
     """What one reply cost on that day, in USD; None when the table has no price for it."""
-    rows = [row for row in price_table() if row.model == model and row.begins <= on]
+    if usage == Usage():
+        return 0.0
+    rows = [row for row in price_table() if row.model == _listed(model) and row.begins <= on]
     if not rows:
         return None
     price = max(rows, key=lambda row: row.begins)
@@ -53,3 +56,8 @@ def cost_usd(model: str, usage: Usage, on: date) -> float | None:
         + usage.cache_write_tokens * rates.cache_write
         + usage.cache_read_tokens * rates.cache_read
     ) / 1_000_000
+
+
+def _listed(model: str) -> str:
+    """The name in the table: without the date of a dated id, and without what follows a colon."""
+    return re.sub(r"-20\d{6}$", "", model.partition(":")[0])

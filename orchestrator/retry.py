@@ -23,17 +23,19 @@ async def retried(
     *,
     attempts: int,
     deadline: float,
+    elsewhere: Callable[[], bool] = lambda: False,
 ) -> tuple[CallOutcome, int]:
     """The last outcome and the number of attempts made.
 
-    Between attempts: exponential backoff with full jitter, or longer if the other side named a time. An
-    attempt that could only begin after `deadline`, on the event loop's clock, is not made.
+    Between attempts: exponential backoff with full jitter, or longer if the other side named a time; none
+    when the next attempt goes `elsewhere`, to a server that did not fail. An attempt that could only begin
+    after `deadline`, on the event loop's clock, is not made.
     """
     left = max(0.0, deadline - asyncio.get_running_loop().time())
     retrying = AsyncRetrying(
         retry=retry_if_result(again),
         stop=stop_after_attempt(attempts) | stop_before_delay(left),
-        wait=_pause,
+        wait=lambda state: 0.0 if elsewhere() else _pause(state),
         retry_error_callback=_last_outcome,
     )
     outcome: CallOutcome = await retrying(attempt)

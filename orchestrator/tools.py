@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 
+from orchestrator.links.breaker import CircuitOpenError
 from orchestrator.links.calls import CallOutcome, ServerUnavailableError, failed, not_done
-from orchestrator.links.connection import RECEIVE_HANDOFF, TOKEN, ToolDefinition
-from orchestrator.links.links import ServerLinks
+from orchestrator.links.connection import RECEIVE_HANDOFF
+from orchestrator.links.definitions import TOKEN, ToolDefinition
+from orchestrator.links.links import Route, ServerLinks
+from orchestrator.links.way import WAY_FAILED
 from orchestrator.models.protocol import JsonObject
 from orchestrator.retry import retried
 from orchestrator.schemas import schema_for_model
@@ -19,6 +23,9 @@ CUSTOMER_KEY = "dev.switchboard/customer"
 
 SEPARATOR = "__"
 """Between server and tool in the names models see; no server's name contains it."""
+
+SHORT_CIRCUIT_SECONDS = 1.0
+"""A circuit that is open no longer than this is waited for; a customer is not kept waiting for more."""
 
 DEFAULT_POLL_SECONDS = 0.5
 """Until the next delivery of a handoff in work, when its receipt names no time."""
@@ -37,6 +44,10 @@ class ToolOutcome(CallOutcome):
     duration_seconds: float
     unsettled: bool = False
     """A write may have taken effect or not: no later step may be built on either."""
+    fallback: str | None = None
+    """The address of the server that answered, if it was not the first that was tried."""
+    original_error: JsonObject | None = None
+    """What was wrong with the first one then."""
 
 
 class ToolBox:
@@ -67,6 +78,17 @@ class ToolBox:
             down = unavailable.get(server)
             reasons[name] = down.message if down else f"{server} does not offer it"
         return reasons
+
+    async def sends_once(self, name: str, deadline: float) -> bool:
+        """Whether a call by that name must not be sent twice: it writes, and no token tells a repetition."""
+        server, _, tool = name.partition(SEPARATOR)
+        definition = await self._definition(server, tool, deadline)
+        return isinstance(definition, ToolDefinition) and not definition.repeatable
+
+    async def only_reads(self, server: str, tool: str, deadline: float) -> bool:
+        """Whether the tool certainly changes nothing."""
+        definition = await self._definition(server, tool, deadline)
+        return isinstance(definition, ToolDefinition) and definition.only_reads
 
     async def call(
         self,
@@ -118,26 +140,33 @@ class ToolBox:
         """The orchestrator's own call, under no agent's allow-list; otherwise the same path."""
         own = {key: value for key, value in arguments.items() if key != TOKEN}
         meta = _meta(session_id, customer_id)
+        route, doubt = Route(), _Doubt()
 
         async def attempt() -> CallOutcome:
             definition = await self._definition(server, tool, deadline)
             if isinstance(definition, CallOutcome):
                 return definition
             sent = {**own, TOKEN: token} if definition.takes_token else own
-            return await self._once(server, tool, sent, meta, deadline)
+            return doubt.seen(await self._once(server, tool, sent, meta, deadline, route))
 
         def again(outcome: CallOutcome) -> bool:
             definition = self._links.tools(server).get(tool)
             harmless = outcome.surely_not_done or (definition is not None and definition.repeatable)
-            return outcome.retryable and harmless
+            return harmless and _worth_another(outcome, route)
 
         began = asyncio.get_running_loop().time()
         most = attempts or self._team.limits.tool_attempts
-        outcome, made = await retried(attempt, again, attempts=most, deadline=deadline)
+        outcome, made = await retried(
+            attempt, again, attempts=most, deadline=deadline, elsewhere=route.has_elsewhere
+        )
+        outcome = doubt.resolved(outcome)
         definition = self._links.tools(server).get(tool)
         writes = definition is None or not definition.only_reads
         finished = self._finished(server, tool, outcome, made, began)
-        return replace(finished, unsettled=outcome.outcome_unknown and writes)
+        unsettled = outcome.outcome_unknown and writes
+        fallback = _fallback(outcome, route)
+        first = doubt.first_error if fallback else None
+        return replace(finished, unsettled=unsettled, fallback=fallback, original_error=first)
 
     async def deliver(
         self,
@@ -157,15 +186,17 @@ class ToolBox:
         began, total = loop.time(), 0
         in_work: CallOutcome | None = None
 
-        async def attempt() -> CallOutcome:
-            return await self._once(server, RECEIVE_HANDOFF, {"envelope": envelope}, meta, deadline)
+        async def attempt(route: Route) -> CallOutcome:
+            return await self._once(server, RECEIVE_HANDOFF, {"envelope": envelope}, meta, deadline, route)
 
         while True:
+            route = Route()
             outcome, made = await retried(
-                attempt,
-                lambda outcome: outcome.retryable,
+                partial(attempt, route),
+                partial(_worth_another, route=route),
                 attempts=self._team.limits.tool_attempts,
                 deadline=deadline,
+                elsewhere=route.has_elsewhere,
             )
             total += made
             if outcome.retryable and in_work is not None:
@@ -193,10 +224,12 @@ class ToolBox:
         )
 
     async def _once(
-        self, server: str, tool: str, arguments: JsonObject, meta: JsonObject, deadline: float
+        self, server: str, tool: str, arguments: JsonObject, meta: JsonObject, deadline: float, route: Route
     ) -> CallOutcome:
         timeout = self._team.limits.tool_call_seconds
-        return await self._links.call(server, tool, arguments, meta=meta, timeout=timeout, deadline=deadline)
+        return await self._links.call(
+            server, tool, arguments, meta=meta, timeout=timeout, deadline=deadline, route=route
+        )
 
     def _listed(self, name: str) -> tuple[str, ToolDefinition]:
         server, tool = name.split(".", 1)
@@ -207,6 +240,39 @@ class ToolBox:
     ) -> ToolOutcome:
         duration = asyncio.get_running_loop().time() - began
         return ToolOutcome(outcome.ok, outcome.content, server, tool, attempts, duration)
+
+
+class _Doubt:
+    """What earlier attempts of a call leave open: one may have taken effect without anybody knowing."""
+
+    def __init__(self) -> None:
+        self.first_error: JsonObject | None = None
+        self._unknown = False
+
+    def seen(self, outcome: CallOutcome) -> CallOutcome:
+        self._unknown = self._unknown or outcome.outcome_unknown
+        if self.first_error is None and not outcome.ok:
+            self.first_error = outcome.content
+        return outcome
+
+    def resolved(self, last: CallOutcome) -> CallOutcome:
+        """The last outcome. That its attempt did nothing says nothing of the ones before it."""
+        if not self._unknown or not last.retryable:
+            return last
+        return replace(last, content={**last.content, "outcome_unknown": True})
+
+
+def _worth_another(outcome: CallOutcome, route: Route) -> bool:
+    """Whether a further attempt may help; an open circuit is waited for only when that is soon over."""
+    if outcome.code == CircuitOpenError.code and not route.elsewhere:
+        return (outcome.retry_after_seconds or 0.0) <= SHORT_CIRCUIT_SECONDS
+    return outcome.retryable
+
+
+def _fallback(outcome: CallOutcome, route: Route) -> str | None:
+    """Where the answer came from, if not from the address that was tried first."""
+    answered = outcome.code not in WAY_FAILED and route.tried
+    return route.tried[-1] if answered and route.tried[-1] != route.tried[0] else None
 
 
 def _for_model(server: str, definition: ToolDefinition) -> JsonObject:

@@ -15,6 +15,48 @@ LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is at the other end, and what they were given to do."""
+
+    name: str
+    scopes: frozenset[str]
+    customer_id: str | None = None
+    """The only customer they may ever act for; None leaves it to each call."""
+
+    @property
+    def principal(self) -> str:
+        """Whose tokens and sessions these are; apart for each customer that a credential is tied to."""
+        return self.name if self.customer_id is None else f"{self.name}@{self.customer_id}"
+
+    def check_scope(self, scope: str) -> None:
+        """Raises: ForbiddenError with the code `forbidden` and the scope that is needed."""
+        if scope not in self.scopes:
+            raise ForbiddenError(
+                f"this needs the scope {scope}, which the caller was not given",
+                suggestion="leave it, or have the operator give out a credential with that scope",
+                details={"scope": scope},
+            )
+
+
+_acting: ContextVar[Identity | None] = ContextVar("switchboard_identity", default=None)
+
+
+def acting_identity() -> Identity | None:
+    """Who made the request that is being answered, if anybody was noted."""
+    return _acting.get()
+
+
+@contextmanager
+def acting(identity: Identity) -> Iterator[None]:
+    """Answer a request as one of `identity`; what it starts and leaves running goes on under it."""
+    reset = _acting.set(identity)
+    try:
+        yield
+    finally:
+        _acting.reset(reset)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One tool call on its way through the server's guarded path."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handoff.store import Store
+from servers._people import Approver, PeopleRoute
 
 if TYPE_CHECKING:
     import typer
@@ -46,3 +47,8 @@ class ServerDefinition:
     """Load a person's own data (CSV, JSONL, or what suits the domain)."""
     commands: Callable[[typer.Typer], None] | None = None
     """Adds the server's own subcommands, such as billing's `approvals`."""
+
+    people: Callable[[Store], Sequence[PeopleRoute]] | None = None
+    """HTTP routes beside `/mcp` for people, such as billing's approvals."""
+    approver: Callable[[Store], Approver] | None = None
+    """Asks the person at the host what a tool answered `approval_required` for."""

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
-from handoff.envelope import canonical_json
+from handoff.canonical import canonical_json
 from handoff.errors import JsonObject, TokenConflictError
 from handoff.retention import keep_seconds
 from handoff.store import Committed, Index, Put, Record, Replayed, Store, Token, Write

@@ -22,20 +22,22 @@ class ToolTraits:
     read_only: bool
     destructive: bool
     idempotent: bool
+    scope: str
+    """What a credential needs to call it, after the server's name: `read` is `billing:read` on billing."""
     open_world: bool = False
 
 
-def read_tool(title: str) -> Callable[[F], F]:
+def read_tool(title: str, *, scope: str = "read") -> Callable[[F], F]:
     """Mark a method as a tool that changes nothing."""
-    return _mark(ToolTraits(title, read_only=True, destructive=False, idempotent=True))
+    return _mark(ToolTraits(title, read_only=True, destructive=False, idempotent=True, scope=scope))
 
 
-def write_tool(title: str, *, destructive: bool = False) -> Callable[[F], F]:
+def write_tool(title: str, *, destructive: bool = False, scope: str = "write") -> Callable[[F], F]:
     """Mark a method as a tool that writes, idempotently by its `idempotency_token`.
 
     `destructive`: it takes something away that cannot simply be put back, such as money.
     """
-    return _mark(ToolTraits(title, read_only=False, destructive=destructive, idempotent=True))
+    return _mark(ToolTraits(title, read_only=False, destructive=destructive, idempotent=True, scope=scope))
 
 
 def declared_tools(tools: object) -> list[tuple[Callable[..., Awaitable[Any]], ToolTraits]]:

@@ -24,7 +24,7 @@ class CannotInstallError(Exception):
 
 
 def node_packages(folder: Path) -> tuple[Path, Path]:
-    """The Node program, and the directory with what `folder`'s lock file names; skips the test without them."""
+    """The Node program, and where what `folder`'s lock file names is installed; skips the test without."""
     try:
         return node_program(), _installed(folder)
     except CannotInstallError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from handoff.canonical import canonical_json
 from handoff.check.connection import Reply
 from handoff.check.verdicts import BrokenError
-from handoff.envelope import canonical_json
 from handoff.errors import EnvelopeError, JsonObject
 
 MOST_RETRY_SECONDS = 5.0

@@ -32,8 +32,8 @@ def granted(reply: bytes, name: str, owner: str) -> Lease | None:
         raise gone_error()
     if not reply:
         return None
-    number, expires_at = reply.split()
-    return Lease(name, owner, int(number), float(expires_at))
+    number, expires_at, abandoned = reply.split()
+    return Lease(name, owner, int(number), float(expires_at), abandoned == b"1")
 
 
 def _command(namespace: Namespace, verb: str, name: str, owner: str, number: Part, seconds: float) -> Command:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from handoff.sqlite.connection import driver
+from handoff.sqlite.connection import CORRUPT, driver, primary_code
 from handoff.sqlite.schema import SCHEMA_VERSION
 from handoff.sqlite.writer import Transaction
 
@@ -34,8 +34,18 @@ def write_again(work: Transaction) -> None:
 
 def integrity(connection: driver.Connection, path: Path) -> list[str]:
     """Whether the file is sound and closed to other users; reads the whole file."""
-    problems = [row[0] for row in connection.execute("PRAGMA quick_check(5)").fetchall()]
+    problems = _problems(connection)
     found = ["integrity ok"] if problems == ["ok"] else [f"integrity: {line}" for line in problems]
     if path.stat().st_mode & 0o077:
         found.append("permissions: other users can read the file; set its mode to 600")
     return found
+
+
+def _problems(connection: driver.Connection) -> list[str]:
+    try:
+        return [row[0] for row in connection.execute("PRAGMA quick_check(5)").fetchall()]
+    except driver.DatabaseError as error:
+        if primary_code(error) != CORRUPT:
+            raise
+        # Some damage is such that SQLite cannot even look for more of it.
+        return ["the file is damaged; stop the server and restore it from a backup"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from handoff.sqlite.writer import Transaction, Unit
 from handoff.store import Lease
 
@@ -32,7 +34,8 @@ def acquire(name: str, owner: str, seconds: float) -> Unit[Lease | None]:
             if holder is not None and work.now < expires_at <= work.now + SET_BACK * seconds:
                 return None
             number += 1
-        lease = Lease(name, owner, number, work.now + seconds)
+        abandoned = holder is not None and holder != owner
+        lease = Lease(name, owner, number, work.now + seconds, abandoned)
         work.execute(HOLD_SQL, (name, owner, number, lease.expires_at))
         return lease
 
@@ -51,7 +54,7 @@ def renew(lease: Lease, seconds: float) -> Unit[Lease | None]:
     def unit(work: Transaction) -> Lease | None:
         expires_at = work.now + seconds
         changed = work.execute(RENEW_SQL, (expires_at, lease.name, lease.owner, lease.number)).rowcount
-        return Lease(lease.name, lease.owner, lease.number, expires_at) if changed else None
+        return replace(lease, expires_at=expires_at) if changed else None
 
     return unit
 

@@ -17,7 +17,7 @@ from orchestrator.doctor.findings import Finding, last_words, problem, shown, to
 from orchestrator.doctor.host import Host, HostError, host_environment, hosting, run_as_host
 from orchestrator.links.target import ChildTarget
 from orchestrator.models.protocol import JsonObject
-from orchestrator.probe.command import LOOKED, Offered, Watched, harmless_call, probe
+from orchestrator.probe.command import LOOKED, TOOLS_CHANGED, Offered, Watched, harmless_call, probe
 
 Source = Literal["Claude Desktop", "team file", "default"]
 
@@ -45,6 +45,8 @@ class Patient:
     environment: Mapping[str, str]
     """What its entry says; hosts add next to nothing."""
     source: Source
+    pin: str | None = None
+    """Hash of the tool definitions that the team file approves."""
 
     @property
     def repair(self) -> str:
@@ -158,7 +160,10 @@ async def _discover(patient: Patient, timeout: float) -> str | None:
     environment = {**host_environment(patient.environment), "PATH": ""}
     with _silence() as silence:
         target = ChildTarget(patient.server, patient.command, environment, silence)
-        result = await probe(Watched(patient.server, "", target), timeout=timeout)
+        result = await probe(Watched(patient.server, "", target, pin=patient.pin), timeout=timeout)
+    if result.error is not None and result.error["code"] == TOOLS_CHANGED:
+        told, cure = str(result.error["message"]), str(result.error["suggestion"])
+        raise Trouble(problem(patient.server, "tools", told, cure))
     if result.error is not None:
         check = {"handshake": "handshake", "list": "tools"}.get(result.failed_in or "", "call")
         told = f"a host of protocol {MODERN_ERA} is not served: {shown(str(result.error['message']))}"

@@ -53,7 +53,7 @@ async def _once_listening(patient: Patient, process: Process, timeout: float) ->
                 written += line
                 if found := _LISTENING.search(line.decode("utf-8", "replace")):
                     target = UrlTarget(patient.server, found[1])
-                    watched = Watched(patient.server, found[1], target, patient.by_hand)
+                    watched = Watched(patient.server, found[1], target, patient.by_hand, patient.pin)
                     return await examine_url(watched, timeout=timeout)
             status = await process.wait()
     except TimeoutError:

@@ -56,7 +56,7 @@ async def _examined(
         watched = watched_servers([name], team or load_team(), credential_env)
         return [finding for each in watched for finding in await examine_url(each, timeout=timeout)]
     if entry is not None and entry.command is not None:
-        patient = Patient(name, entry.command, _own_variables(), "team file")
+        patient = Patient(name, entry.command, _own_variables(), "team file", entry.tools_sha256)
         listens = "--http" in entry.command
         return await (examine_listener if listens else examine)(patient, timeout=timeout)
     found = await _as_claude_starts_it(name, timeout)

@@ -142,7 +142,7 @@ def _outcome_of_mcp_error(server: str, error: MCPError) -> CallOutcome:
     if never_sent(error):
         return _no_answer(server, "nobody answers at its address", outcome_unknown=False)
     if (status := refused_status(error)) is not None:
-        return _refused(server, status)
+        return _refused(server, status, _data(error).get("retry_after"))
     if error.code == REQUEST_TIMEOUT:
         return _timed_out(server)
     if error.code in (CONNECTION_CLOSED, TRANSPORT_FAILED, PARSE_ERROR):
@@ -152,21 +152,30 @@ def _outcome_of_mcp_error(server: str, error: MCPError) -> CallOutcome:
     return failed("protocol_error", f"{server} refused the call: {error.message}")
 
 
-def _refused(server: str, status: int) -> CallOutcome:
+def _refused(server: str, status: int, retry_after: float | None) -> CallOutcome:
     if status in CREDENTIAL_REFUSED:
         return failed(
             "unauthorized",
             f"{server} refused the credential (HTTP status {status})",
-            suggestion="check the variable that credential_env names in the team file",
+            suggestion="check the credential that the team file names for it",
         )
     return _no_answer(
-        server, f"it answered with HTTP status {status}", outcome_unknown=status not in _NOT_TAKEN
+        server,
+        f"it answered with HTTP status {status}",
+        outcome_unknown=status not in _NOT_TAKEN,
+        retry_after_seconds=retry_after,
     )
 
 
-def _no_answer(server: str, reason: str, *, outcome_unknown: bool = True) -> CallOutcome:
+def _no_answer(
+    server: str, reason: str, *, outcome_unknown: bool = True, retry_after_seconds: float | None = None
+) -> CallOutcome:
     return failed(
-        "server_unavailable", f"{server}: {reason}", retryable=True, outcome_unknown=outcome_unknown
+        "server_unavailable",
+        f"{server}: {reason}",
+        retryable=True,
+        outcome_unknown=outcome_unknown,
+        retry_after_seconds=retry_after_seconds,
     )
 
 

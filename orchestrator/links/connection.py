@@ -4,62 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, field
 from typing import cast
 
 import anyio
 from mcp import Client
-from mcp.types import CallToolResult, RequestParamsMeta, Tool
+from mcp.types import CallToolResult, RequestParamsMeta
 
 from orchestrator.links.calls import ServerUnavailableError
+from orchestrator.links.definitions import ToolDefinition, listed_tools
+from orchestrator.links.pinning import check_pin
 from orchestrator.links.target import Target
 from orchestrator.models.protocol import JsonObject
 
 HANDOFF = "dev.switchboard/handoff"
 RECEIVE_HANDOFF = "receive_handoff"
-TOKEN = "idempotency_token"
 
-_MOST_PAGES = 100
 _GRACE_SECONDS = 1.0
 """How long past its timeout a call may take to end, when even writing the request hangs."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolDefinition:
-    """A tool as its server lists it."""
-
-    name: str
-    description: str
-    input_schema: JsonObject
-    annotations: JsonObject = field(default_factory=dict)
-    """The wire's hints, such as `readOnlyHint`; a missing one promises nothing."""
-    output_schema: JsonObject | None = None
-
-    @property
-    def takes_token(self) -> bool:
-        return TOKEN in self.input_schema.get("properties", {})
-
-    @property
-    def only_reads(self) -> bool:
-        return self.annotations.get("readOnlyHint") is True
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether a second call with the same arguments and token has no second effect."""
-        hints = (self.annotations.get("readOnlyHint"), self.annotations.get("idempotentHint"))
-        return self.takes_token or True in hints
 
 
 class Connection:
     """A client from its opening to its end. `lost` is set once no further call should use it."""
 
-    def __init__(self, server: str, target: Target) -> None:
+    def __init__(self, server: str, target: Target, pin: str | None = None) -> None:
+        """`pin` is the hash of the only tool definitions that are accepted; None accepts any."""
         self.lost = asyncio.Event()
         self.tools: dict[str, ToolDefinition] = {}
         self.handoff: JsonObject | None = None
         """The settings of the handoff extension, if the server advertises it."""
         self._server = server
         self._target = target
+        self._pin = pin
         self._scope = anyio.CancelScope()
         self._closing = asyncio.Event()
         self._opened = asyncio.Event()
@@ -71,7 +46,7 @@ class Connection:
         self._retired = False
 
     async def open(self, timeout: float) -> None:
-        """Connect and list the tools. Raises: ServerUnavailableError."""
+        """Connect and list the tools. Raises: ServerUnavailableError, also for tools that are not pinned."""
         self._task = asyncio.create_task(self._run(timeout), name=f"connection-{self._server}")
         await self._opened.wait()
         if self._refusal is not None:
@@ -138,26 +113,16 @@ class Connection:
             self._client = None
             self.lost.set()
             if not self._opened.is_set():
-                self._refusal = self._target.refusal(failure)
+                self._refusal = (
+                    failure if isinstance(failure, ServerUnavailableError) else self._target.refusal(failure)
+                )
                 self._opened.set()
 
     async def _introduce(self, client: Client) -> None:
         extensions = client.server_capabilities.extensions or {}
         self.handoff = extensions.get(HANDOFF)
-        cursor: str | None = None
-        for _ in range(_MOST_PAGES):
-            page = await client.list_tools(cursor=cursor)
-            self.tools.update({tool.name: _definition(tool) for tool in page.tools})
-            cursor = page.next_cursor
-            if cursor is None:
-                return
-
-
-def _definition(tool: Tool) -> ToolDefinition:
-    hints = tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
-    return ToolDefinition(
-        tool.name, tool.description or tool.name, tool.input_schema, hints, tool.output_schema
-    )
+        self.tools.update({tool.name: tool async for tool in listed_tools(client)})
+        check_pin(self._server, self._pin, self.tools.values())
 
 
 def _first(error: BaseException) -> BaseException:

@@ -7,16 +7,21 @@ failure becomes an error answer to that request, which says whether the request 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 
 import httpx2
 
+from orchestrator.links.credential import Bearer, Credential
+
 TRANSPORT_FAILED = -32050
 """No whole answer came: JSON-RPC code of our own, `data` says `{"sent": bool}`."""
 STATUS_REFUSED = -32051
-"""An HTTP status without a JSON-RPC error: code of our own, `data` says `{"status": int}`."""
+"""An HTTP status without a JSON-RPC error: code of our own, `data` has `status` and `retry_after` seconds."""
 
 CONNECT_SECONDS = 5.0
 LONGEST_READ_SECONDS = 300.0
@@ -32,14 +37,14 @@ _MEANS_NO_SUCH_METHOD = 404
 """Left to the SDK, which reads it as a server of the older protocol or a session that ended."""
 
 
-def open_http_client(token: str | None = None) -> httpx2.AsyncClient:
-    """A client for one server; `token` is its bearer token."""
-    headers = {"authorization": f"Bearer {token}"} if token else {}
+def open_http_client(credential: Credential | None = None) -> httpx2.AsyncClient:
+    """A client for one server, with its credential. Raises: CredentialMissingError."""
     limits = httpx2.Limits(max_connections=200, max_keepalive_connections=100)
     return httpx2.AsyncClient(
         transport=ScopedTransport(httpx2.AsyncHTTPTransport(limits=limits)),
         # A body that does not decompress would be one more failure that ends the whole client.
-        headers={**headers, "accept-encoding": "identity"},
+        headers={"accept-encoding": "identity"},
+        auth=Bearer(credential) if credential is not None else None,
         timeout=httpx2.Timeout(CONNECT_SECONDS, read=LONGEST_READ_SECONDS),
     )
 
@@ -56,10 +61,11 @@ class ScopedTransport(httpx2.AsyncBaseTransport):
         except httpx2.TransportError as error:
             sent = not isinstance(error, _NOT_SENT)
             return _error(request, 503, TRANSPORT_FAILED, type(error).__name__, {"sent": sent})
-        if _is_bare_refusal(response):
+        if await _is_bare_refusal(response):
             await response.aclose()
             status = response.status_code
-            return _error(request, status, STATUS_REFUSED, f"HTTP status {status}", {"status": status})
+            data: dict[str, object] = {"status": status, "retry_after": _retry_after(response)}
+            return _error(request, status, STATUS_REFUSED, f"HTTP status {status}", data)
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _ScopedStream(response.stream)
         return response
@@ -97,13 +103,36 @@ class _ScopedStream(httpx2.AsyncByteStream):
         await self._inner.aclose()
 
 
-def _is_bare_refusal(response: httpx2.Response) -> bool:
+async def _is_bare_refusal(response: httpx2.Response) -> bool:
     """Whether the status says no and the body, not being the protocol's, does not say why."""
     status = response.status_code
+    is_json = response.headers.get("content-type", "").lower().startswith("application/json")
+    if status == 403 and is_json:
+        return not _tells_why(await response.aread())
     if status in (401, 403):
         return True
-    is_json = response.headers.get("content-type", "").lower().startswith("application/json")
     return status >= 400 and status != _MEANS_NO_SUCH_METHOD and not is_json
+
+
+def _tells_why(body: bytes) -> bool:
+    """Whether it is a JSON-RPC error: a server may refuse one call and say which scope it needs."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and isinstance(found.get("error"), dict) and "jsonrpc" in found
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    """When to come back, as the answer says it: in seconds, or as a date."""
+    said = response.headers.get("retry-after")
+    if said is None:
+        return None
+    with suppress(ValueError):
+        return max(0.0, float(said))
+    with suppress(ValueError):
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    return None
 
 
 def _error(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -19,6 +20,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import METHOD_NOT_FOUND
 
 from orchestrator.links.calls import CREDENTIAL_REFUSED, ServerUnavailableError, never_sent, refused_status
+from orchestrator.links.credential import CredentialMissingError, credential_at
 from orchestrator.links.http_transport import open_http_client
 
 if TYPE_CHECKING:
@@ -87,11 +89,13 @@ class UrlTarget:
     url: str
     credential_env: str | None = None
     """Name of the variable that holds the bearer token."""
+    credential_file: Path | None = None
+    """The file that holds it instead."""
 
     @asynccontextmanager
     async def client(self, on_end: OnEnd) -> AsyncIterator[Client]:
-        token = os.environ[self.credential_env] if self.credential_env else None
-        async with open_http_client(token) as http:
+        credential = credential_at(self.credential_env, self.credential_file)
+        async with open_http_client(credential) as http:
             streams = streamable_http_client(
                 self.url, http_client=http, max_sse_event_size=LONGEST_EVENT_BYTES
             )
@@ -100,9 +104,8 @@ class UrlTarget:
 
     def refusal(self, error: BaseException | None) -> ServerUnavailableError:
         in_file = f"check servers.{self.name}.urls in the team file"
-        if isinstance(error, KeyError):
-            why, advice = "its credential is missing", f"set {self.credential_env}"
-            return ServerUnavailableError(self.name, why, advice, retryable=False)
+        if isinstance(error, CredentialMissingError):
+            return ServerUnavailableError(self.name, "its credential is missing", str(error), retryable=False)
         if (status := refused_status(error)) is not None:
             return self._refused(status, in_file)
         if never_sent(error):
@@ -115,9 +118,9 @@ class UrlTarget:
 
     def _refused(self, status: int, in_file: str) -> ServerUnavailableError:
         if status in CREDENTIAL_REFUSED:
-            name = self.credential_env
-            why = f"it refuses the credential in {name}" if name else "it asks for a credential"
-            advice = f"check {name}" if name else f"name it in servers.{self.name}.credential_env"
+            place = credential_at(self.credential_env, self.credential_file)
+            why = f"it refuses the credential in {place}" if place else "it asks for a credential"
+            advice = f"check {place}" if place else f"name it in servers.{self.name}.credential_file"
             return ServerUnavailableError(self.name, why, advice, retryable=False)
         why = f"{self.url} answers with HTTP status {status}"
         return ServerUnavailableError(self.name, why, in_file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from orchestrator.models.protocol import (
     ModelReply,
     ModelRequest,
     OnText,
+    Usage,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 class Patience:
     """How long and how often to try. Seconds; the request's own deadline bounds all of it."""
 
-    attempts: int = 4
+    attempts: int = 3
     first_event: float = 20.0
     """From sending the request to the stream's first event."""
     idle: float = 15.0
@@ -63,6 +65,7 @@ class ClaudeModel:
         """Raises: ModelError."""
         patience = self._patience
         shown = Shown(on_text)
+        paid = Usage()
         attempts = AsyncRetrying(
             retry=retry_if_exception(lambda error: _worth_another(error) and not shown.any),
             stop=stop_after_attempt(patience.attempts) | stop_before_delay(request.deadline_seconds),
@@ -74,9 +77,17 @@ class ClaudeModel:
                 async for attempt in attempts:
                     with attempt:
                         number = attempt.retry_state.attempt_number
-                        return await self._attempt(request, shown, number)
+                        try:
+                            reply = await self._attempt(request, shown, number)
+                        except ModelError as error:
+                            if request.on_fault is not None:
+                                request.on_fault(error)
+                            paid = error.usage = paid + error.usage
+                            raise
+                        return replace(reply, usage=paid + reply.usage)
         except TimeoutError as error:
-            raise ModelError(Fault.TIMEOUT, "no reply within the time for a model call") from error
+            message = "no reply within the time for a model call"
+            raise ModelError(Fault.TIMEOUT, message, usage=paid) from error
         raise AssertionError("unreachable: the retry loop returns or raises")
 
     async def close(self) -> None:
@@ -86,7 +97,8 @@ class ClaudeModel:
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, ModelError) and error.retry_after_seconds is not None:
-            return error.retry_after_seconds
+            # As long as it said, and a little more, so that all who were told the same do not come at once.
+            return error.retry_after_seconds * random.uniform(1.0, 1.1)
         backoff = wait_random_exponential(
             multiplier=self._patience.backoff, max=self._patience.longest_backoff
         )
@@ -121,25 +133,28 @@ class ClaudeModel:
                             await shown.show(text)
             content, stop = whole.finish()
         except TimeoutError as error:
-            raise ModelError(Fault.TIMEOUT, "the reply stalled", request_id=request_id) from error
+            message = "the reply stalled"
+            raise ModelError(Fault.TIMEOUT, message, request_id=request_id, usage=whole.usage) from error
         except anthropic.APIStatusError as error:
-            raise fault_of(
+            fault = fault_of(
                 status=error.status_code,
                 type=error.type,
                 error_code=error.error_code,
                 message=error.api_message or f"HTTP status {error.status_code}",
                 headers=error.response.headers,
                 request_id=error.request_id or request_id,
-            ) from error
+            )
+            fault.usage = whole.usage
+            raise fault from error
         except anthropic.APITimeoutError as error:
             raise ModelError(Fault.TIMEOUT, "the connection timed out") from error
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
-            raise ModelError(Fault.NETWORK, "the connection broke", request_id=request_id) from error
+            message = "the connection broke"
+            raise ModelError(Fault.NETWORK, message, request_id=request_id, usage=whole.usage) from error
         except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
             # A body that is no event stream makes the SDK fail in many ways; all mean the same.
-            raise ModelError(
-                Fault.GARBAGE, "the answer is not of the Messages API", request_id=request_id
-            ) from error
+            message = "the answer is not of the Messages API"
+            raise ModelError(Fault.GARBAGE, message, request_id=request_id, usage=whole.usage) from error
         return ModelReply(
             content, stop, whole.model or request.model, whole.usage, request_id=request_id, attempts=number
         )

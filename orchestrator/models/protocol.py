@@ -66,6 +66,10 @@ class Usage:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
 
+    @property
+    def total(self) -> int:
+        return self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.input_tokens + other.input_tokens,
@@ -114,6 +118,8 @@ class ModelRequest:
     tools: list[JsonObject] = field(default_factory=list)
     max_tokens: int = 2048
     deadline_seconds: float = 30.0
+    on_fault: Callable[[ModelError], None] | None = None
+    """Told of each attempt that failed, those that another one follows included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from orchestrator.models.marking import unmarked
 from orchestrator.models.protocol import Fault, JsonObject, ModelChoiceError, Stop
 
 _PLACE = re.compile(r"\$\{([^{}]*)\}")
@@ -149,7 +150,7 @@ def _latest_result(tool: str, messages: list[JsonObject]) -> Any:
     for message in reversed(messages):
         for block in reversed(message["content"] if isinstance(message["content"], list) else []):
             if block["type"] == "tool_result" and calls.get(block["tool_use_id"]) == tool:
-                return _parsed("".join(texts_of(block)))
+                return _parsed(unmarked("".join(texts_of(block))))
     raise MissingValueError(f"${{results.{tool}}}: that tool has no result in this conversation")
 
 

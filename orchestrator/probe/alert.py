@@ -9,10 +9,9 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from orchestrator.links.http_transport import open_http_client
+from handoff.store import new_id
+from orchestrator.alerts.webhook import DELIVERY_SECONDS, NotDeliveredError, Webhook
 from orchestrator.probe.command import ProbeResult
-
-DELIVERY_SECONDS = 10.0
 
 
 class AlertError(Exception):
@@ -22,13 +21,13 @@ class AlertError(Exception):
 class Alert:
     """Tells each change of a server's state once; what was not taken is told again at the next look.
 
-    A command gets the JSON on its standard input, a URL as a POST. Servers are taken to be well until
-    the first look at them.
+    A command gets the JSON on its standard input, a URL as a POST, signed if there is a secret. Servers are
+    taken to be well until the first look at them.
     """
 
-    def __init__(self, hook: str, complain: Callable[[str], None]) -> None:
+    def __init__(self, hook: str, complain: Callable[[str], None], *, secret: bytes | None = None) -> None:
         """Raises: AlertError if the hook can be neither. `complain` gets what goes wrong later."""
-        self._url = hook if re.match(r"https?://", hook) else None
+        self._webhook = Webhook(hook, secret) if re.match(r"https?://", hook) else None
         try:
             self._command = shlex.split(hook)
         except ValueError as error:
@@ -50,19 +49,15 @@ class Alert:
             try:
                 async with asyncio.timeout(DELIVERY_SECONDS):
                     await self._deliver(message)
-            except (AlertError, OSError) as error:  # a TimeoutError is an OSError too
+            except (AlertError, NotDeliveredError, OSError) as error:  # a TimeoutError is an OSError too
                 reason = str(error) or f"it was not taken within {DELIVERY_SECONDS:g} s"
                 self._complain(f"the alert about {result.server} failed: {reason}")
                 return
         self._told[key] = result.ok
 
     async def _deliver(self, message: bytes) -> None:
-        if self._url is not None:
-            async with open_http_client() as client:
-                headers = {"content-type": "application/json"}
-                answer = await client.post(self._url, content=message, headers=headers)
-            if answer.status_code >= 400:
-                raise AlertError(f"the URL answered with HTTP status {answer.status_code}")
+        if self._webhook is not None:
+            await self._webhook.post(message, delivery=new_id("alr"))
             return
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.links.calls import failed, outcome_of_exception, outcome_of_result
+from orchestrator.links.calls import ServerUnavailableError, failed, outcome_of_exception, outcome_of_result
+from orchestrator.links.definitions import listed_tools
+from orchestrator.links.pinning import check_pin, tools_hash
 from orchestrator.links.target import Target
 from orchestrator.models.protocol import JsonObject
 
 if TYPE_CHECKING:
     from mcp import Client
-    from mcp.types import Tool
 
-MOST_PAGES = 100
 WORD = "probe"
 """Stands for every text a call needs: a query that finds little, an id that nothing has."""
 
@@ -26,6 +26,8 @@ _VERBS = ("search", "list", "find", "get")
 """Beginnings of tool names, the most harmless first."""
 LOOKED = ("not_found",)
 """Codes of errors that a server gives after it looked into its records: it works."""
+TOOLS_CHANGED = "tools_changed"
+"""Code of the error that a server's tool definitions are not those of its pin."""
 _VALUES: dict[str, object] = {"string": WORD, "integer": 1, "number": 1, "boolean": False}
 
 
@@ -39,6 +41,8 @@ class Watched:
     target: Target
     advice: str | None = None
     """What a person can do when it cannot be reached; None: what the target itself advises."""
+    pin: str | None = None
+    """Hash of the tool definitions that the team file approves; None: it approves any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class ProbeResult:
     """How long each phase took: `handshake`, `list`, `call`; the last one may not have been finished."""
     protocol: str | None = None
     tools: int = 0
+    tools_sha256: str | None = None
+    """Hash of the tool definitions, as the team file may pin it; None if they were not listed."""
     called: str | None = None
     """The read-only tool that was called; None if there is none that can be called blindly."""
     failed_in: str | None = None
@@ -100,7 +106,7 @@ async def probe(watched: Watched, *, timeout: float) -> ProbeResult:
         try:
             phases.next("handshake")
             async with watched.target.client(_gone) as client:
-                await _look(client, result, phases)
+                await _look(client, watched, result, phases)
         except (Exception, BaseExceptionGroup) as error:
             failure = _cause(error)
     if phases.current is not None:
@@ -114,34 +120,26 @@ def _gone() -> None:
     """The other side went away; whoever waits for it learns that from its call."""
 
 
-async def _look(client: Client, result: ProbeResult, phases: _Phases) -> None:
+async def _look(client: Client, watched: Watched, result: ProbeResult, phases: _Phases) -> None:
     phases.next("list")
     result.protocol = client.protocol_version
-    tools = await _offered(client)
-    result.tools = len(tools)
+    tools = [tool async for tool in listed_tools(client)]
+    result.tools, result.tools_sha256 = len(tools), tools_hash(tools)
+    try:
+        check_pin(watched.name, watched.pin, tools)
+    except ServerUnavailableError as error:
+        result.failed_in = "list"
+        result.error = failed(TOOLS_CHANGED, error.reason, suggestion=error.advice).content
+        phases.next(None)
+        return
     phases.next("call")
-    call = harmless_call(tools)
+    call = harmless_call([Offered(tool.name, tool.only_reads, tool.input_schema) for tool in tools])
     if call is not None:
         result.called, arguments = call
         outcome = outcome_of_result(await client.call_tool(result.called, arguments))
         if not outcome.ok and outcome.code not in LOOKED:
             result.failed_in, result.error = "call", outcome.content
     phases.next(None)
-
-
-async def _offered(client: Client) -> list[Offered]:
-    tools: list[Tool] = []
-    cursor: str | None = None
-    for _ in range(MOST_PAGES):
-        page = await client.list_tools(cursor=cursor)
-        tools += page.tools
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    return [
-        Offered(tool.name, bool(tool.annotations and tool.annotations.read_only_hint), tool.input_schema)
-        for tool in tools
-    ]
 
 
 def harmless_call(tools: Sequence[Offered]) -> tuple[str, JsonObject] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,9 @@ def probe(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on a line per time.")
     ] = False,
+    pins: Annotated[
+        bool, typer.Option("--pins", help="Print the team file's lines that approve the tools as they are.")
+    ] = False,
     alert: Annotated[
         str | None,
         typer.Option(
@@ -47,19 +51,20 @@ def probe(
     """Shake hands with each server, list its tools, call one that only reads; exits with 0 if all is well."""
     if count is not None and every is None:
         _fail("--count needs --every")
+    from orchestrator.alerts.webhook import WebhookSettingsError, secret_from
     from orchestrator.probe.alert import Alert, AlertError
     from orchestrator.probe.targets import watched_servers
 
     _quiet()
     try:
         watched = watched_servers(targets or [], load_team(team), credential_env)
-        alarm = Alert(alert, _complain) if alert is not None else None
-    except TeamError as error:
+        alarm = Alert(alert, _complain, secret=secret_from(os.environ)) if alert is not None else None
+    except (TeamError, WebhookSettingsError) as error:
         _fail(str(error))
     except AlertError as error:
         _fail(f"--alert {error}")
     times = count if every is not None else 1
-    report = _print_json if as_json else _print_lines
+    report = _print_json if as_json else _print_pins if pins else _print_lines
     try:
         well = asyncio.run(
             watch(watched, every=every or 0, times=times, timeout=timeout, report=report, alert=alarm)
@@ -98,6 +103,18 @@ async def watch(
 def _print_json(results: Sequence[ProbeResult]) -> None:
     targets = [{"ok": result.ok, **asdict(result)} for result in results]
     typer.echo(json.dumps({"ok": all(result.ok for result in results), "targets": targets}))
+
+
+def _print_pins(results: Sequence[ProbeResult]) -> None:
+    """The pins as TOML; what kept a server from being listed goes to stderr, and so does a second hash."""
+    pins: dict[str, str] = {}
+    for result in results:
+        if result.tools_sha256 is None:
+            _complain(_line(result))
+        elif pins.setdefault(result.server, result.tools_sha256) != result.tools_sha256:
+            _complain(f"{result.address} has other tools than another address of {result.server}")
+    for server, pin in pins.items():
+        typer.echo(f'[servers.{server}]\ntools_sha256 = "{pin}"')
 
 
 def _print_lines(results: Sequence[ProbeResult]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from orchestrator.desktop import installed_servers
-from orchestrator.links.target import ChildTarget, UrlTarget, child_environment
+from orchestrator.links.target import ChildTarget, Target, UrlTarget, child_environment
 from orchestrator.probe.command import Watched
 from orchestrator.team import ServerEntry, Team, TeamError, default_command
 
@@ -39,16 +39,25 @@ def _known(team: Team) -> str:
 
 def _entry(name: str, entry: ServerEntry) -> Iterable[Watched]:
     if entry.command is None:
-        return [Watched(name, url, UrlTarget(name, url, entry.credential_env)) for url in entry.urls]
+        return [_watched(name, url, _target(name, url, entry), entry) for url in entry.urls]
     child = ChildTarget(name, entry.command, child_environment({}))
-    return [Watched(name, shlex.join(entry.command), child)]
+    return [_watched(name, shlex.join(entry.command), child, entry)]
+
+
+def _watched(name: str, address: str, target: Target, entry: ServerEntry) -> Watched:
+    return Watched(name, address, target, pin=entry.tools_sha256)
+
+
+def _target(name: str, url: str, entry: ServerEntry) -> UrlTarget:
+    return UrlTarget(name, url, entry.credential_env, entry.credential_file)
 
 
 def _url(url: str, team: Team, credential_env: str | None) -> Watched:
     """A URL by itself; one that the team knows goes by its name there, and with its credential."""
     for name, entry in team.servers.items():
         if url in entry.urls:
-            return Watched(name, url, UrlTarget(name, url, credential_env or entry.credential_env))
+            target = UrlTarget(name, url, credential_env) if credential_env else _target(name, url, entry)
+            return _watched(name, url, target, entry)
     name = urlsplit(url).netloc.rpartition("@")[2]
     advice = "start it, or check the URL; --credential-env names the variable that holds its token"
     return Watched(name, url, UrlTarget(name, url, credential_env), advice)

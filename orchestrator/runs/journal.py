@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from handoff.envelope import canonical_json
+from handoff.canonical import canonical_json
+from handoff.errors import StoreError
 from handoff.store import (
     ABSENT,
     Append,
@@ -26,7 +27,18 @@ from handoff.store import (
     new_id,
 )
 from orchestrator.runs.state import RunState
-from orchestrator.runs.steps import STEP, Continued, Ended, HandoffDelivered, Pin, Pinned, Started, Step
+from orchestrator.runs.steps import (
+    STEP,
+    Continued,
+    Decided,
+    Ended,
+    HandoffDelivered,
+    Pin,
+    Pinned,
+    Started,
+    Step,
+    Waiting,
+)
 
 RUNS = "runs"
 PINS = "pins"
@@ -34,6 +46,9 @@ STEPS = "run-steps"
 
 LEASE_SECONDS = 5.0
 """How long a worker that went silent keeps a run from others."""
+
+_SHOWN = Continued | Pinned | HandoffDelivered | Waiting | Decided | Ended
+"""Steps that change what the head tells."""
 
 OnStep = Callable[[str, Step], None]
 
@@ -59,25 +74,48 @@ class Journal:
         self._on_step = on_step
         self._clock = clock
         self._worker = new_id("wrk")
+        self._held: set[str] = set()
         self._leases: dict[str, Lease] = {}
         self._order: dict[str, asyncio.Lock] = {}
         self._unfinished: dict[str, set[asyncio.Task[None]]] = {}
         """Steps on their way into the store, by run."""
         self._pins: dict[str, Pin] = {}
 
+    def now(self) -> float:
+        """Unix seconds, by the journal's clock."""
+        return self._clock()
+
+    @property
+    def store(self) -> Store:
+        """Where runs are kept, and what belongs to them."""
+        return self._store
+
     @asynccontextmanager
-    async def holding(self, run_id: str) -> AsyncIterator[None]:
+    async def holding(self, run_id: str) -> AsyncIterator[Lease]:
         """Hold the run's lease, renewed in the background; every step written meanwhile carries its fence.
 
-        Raises: RunHeldError when another worker has the run.
+        What it yields is the lease as it was taken: `abandoned` tells of a worker that was lost.
+
+        Raises: RunHeldError when another worker has the run, or another task of this process.
         """
+        if run_id in self._held:
+            raise RunHeldError(f"this process works on the run {run_id} already")
+        self._held.add(run_id)
+        try:
+            async with self._leased(run_id) as lease:
+                yield lease
+        finally:
+            self._held.discard(run_id)
+
+    @asynccontextmanager
+    async def _leased(self, run_id: str) -> AsyncIterator[Lease]:
         lease = await self._store.acquire(f"run:{run_id}", self._worker, LEASE_SECONDS)
         if lease is None:
             raise RunHeldError(f"another worker has the run {run_id}")
         self._leases[run_id] = lease
         renewal = asyncio.create_task(self._renew(run_id), name=f"renew-{run_id}")
         try:
-            yield
+            yield lease
         finally:
             renewal.cancel()
             await asyncio.gather(renewal, *self._unfinished.pop(run_id, ()), return_exceptions=True)
@@ -87,7 +125,10 @@ class Journal:
     async def _renew(self, run_id: str) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
-            renewed = await self._store.renew(self._leases[run_id], LEASE_SECONDS)
+            try:
+                renewed = await self._store.renew(self._leases[run_id], LEASE_SECONDS)
+            except StoreError:
+                continue  # the lease lasts for two more tries
             if renewed is None:
                 return  # lost: the next step's fence is refused, and the run's work stops there
             self._leases[run_id] = renewed
@@ -113,31 +154,49 @@ class Journal:
         self._tell(started.run_id, started)
         return None
 
-    async def append(self, state: RunState, step: Step) -> None:
-        """Make `step` durable, then take it into `state`.
+    async def fork(self, steps: Sequence[Step]) -> RunState:
+        """Make a new run exist that begins with these steps of another one; the first is its own."""
+        state = RunState.of(list(steps))
+        run_id = state.started.run_id
+        writes: list[Write] = [_step(run_id, seq, step) for seq, step in enumerate(steps, start=1)]
+        await self._store.commit([*writes, self._head(state, ABSENT)], actor="orchestrator")
+        self._tell(run_id, steps[0])
+        return state
+
+    async def append(self, state: RunState, step: Step, *, also: Sequence[Write] = ()) -> None:
+        """Make `step` durable, and what belongs to it, then take it into `state`.
 
         Steps of one run are numbered in the order they come.
-        Raises: StaleFenceError when another worker took the run over.
+        Raises: StaleFenceError when another worker took the run over; VersionConflictError when one of
+        the writes of `also` does not hold, and then nothing was written.
         """
         # Shielded: a run whose time is up must not leave its state ahead of its record.
-        write = asyncio.create_task(self._append(state, step))
+        write = asyncio.create_task(self._append(state, step, also))
         unfinished = self._unfinished.setdefault(state.started.run_id, set())
         unfinished.add(write)
         write.add_done_callback(unfinished.discard)
         await asyncio.shield(write)
 
-    async def _append(self, state: RunState, step: Step) -> None:
+    async def _append(self, state: RunState, step: Step, also: Sequence[Write]) -> None:
         run_id = state.started.run_id
         async with self._order.setdefault(run_id, asyncio.Lock()):
-            writes: list[Write] = [_step(run_id, state.seq + 1, step)]
+            writes: list[Write] = [_step(run_id, state.seq + 1, step), *also]
             state.apply(step)
-            if isinstance(step, Continued | Pinned | HandoffDelivered | Ended):
+            if isinstance(step, _SHOWN):
                 writes.append(self._head(state, None))
             await self._store.commit(writes, fence=self._leases[run_id].fence, actor="orchestrator")
         self._tell(run_id, step)
 
+    async def settle(self, run_id: str) -> None:
+        """Wait for the run's steps that are on their way into the store."""
+        await asyncio.gather(*self._unfinished.get(run_id, ()), return_exceptions=True)
+
     async def load(self, run_id: str) -> RunState:
-        """Raises: UnknownRunError."""
+        """The run as its steps make it. Raises: UnknownRunError."""
+        return RunState.of(await self.steps(run_id))
+
+    async def steps(self, run_id: str) -> list[Step]:
+        """All of a run's steps. Raises: UnknownRunError."""
         steps: list[Step] = []
         last = 0
         while entries := await self._store.entries(STEPS, run_id, after=last, limit=500):
@@ -145,7 +204,7 @@ class Journal:
             last = entries[-1].seq
         if not steps:
             raise UnknownRunError(f"no run has the id {run_id}")
-        return RunState.of(steps)
+        return steps
 
     async def keep_pin(self, pin: Pin) -> str:
         """Store what an agent is, once, and return the id it is found by: a hash of its content."""
@@ -185,9 +244,15 @@ class Journal:
     ) -> Page:
         """Heads of runs: `all`, or those of a `status`, a `session`, a `customer`, or a `parent` run.
 
+        `open` are the runs of a session that have not ended.
+
         Runs of asked agents are listed under their parent only.
         """
         return await self._store.find(RUNS, index, key, limit=limit, cursor=cursor, descending=newest_first)
+
+    async def unfinished_children(self, run_id: str) -> int:
+        """How many of the runs that it has in the queue go on still."""
+        return await self._store.count(RUNS, "unfinished", run_id)
 
     async def entries(self, run_id: str, *, after: int = 0, limit: int = 100) -> list[Entry]:
         """The run's steps as they are stored, from the one after `after`."""
@@ -196,13 +261,14 @@ class Journal:
     def _head(self, state: RunState, expected: int | None) -> Put:
         started = state.started
         unended = "queued" if state.seq == 1 else "running"
-        status = state.ended.status if state.ended else unended
+        status = state.resting.status if state.resting else unended
         created = _sortable(started.created_at)
         data = {
             "run_id": started.run_id,
             "session_id": started.session_id,
             "customer_id": started.customer_id,
             "parent_run_id": started.parent_run_id,
+            "from_queue": started.queued,
             "principal": started.principal,
             "status": status,
             "agent": state.agent,
@@ -213,8 +279,14 @@ class Journal:
         lists = [("all", ""), ("status", status), ("session", started.session_id)]
         if started.customer_id is not None:
             lists.append(("customer", started.customer_id))
-        if started.parent_run_id is not None:
-            lists = [("parent", started.parent_run_id)]
+        if status == unended:
+            lists.append(("open", started.session_id))
+        if (parent := started.parent_run_id) is not None:
+            # One in its parent's turn is found through its parent alone; one in the queue by every worker.
+            queue = [each for each in lists if each[0] in ("status", "session", "open")]
+            lists = [("parent", parent), *(queue if started.queued else ())]
+            if started.queued and status == unended:
+                lists.append(("unfinished", parent))
         return Put(RUNS, started.run_id, data, expected, [Index(name, key, created) for name, key in lists])
 
     def _tell(self, run_id: str, step: Step) -> None:

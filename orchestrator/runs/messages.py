@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
+
+from orchestrator.guardrails.answers import told_shape
+from orchestrator.models.marking import ADVICE, marked
+from orchestrator.plain_text import plain
+from orchestrator.runs.steps import Decided, Resumed
 
 JsonObject = dict[str, Any]
 
@@ -17,6 +21,15 @@ _FACTS = {
     "description": "Facts the other side needs: ids, amounts, names, what was found. No transcript.",
 }
 
+_DECISIONS = {"approve": "approved", "reject": "rejected", "expire": "expired", "answer": "answered"}
+_TELL = "A person has decided, as the block above says. Tell the customer what came of it."
+
+
+def system_text(instructions: str, answer_schema: JsonObject | None) -> str:
+    """What an agent is told before anything else: its own instructions, then what holds for all."""
+    shape = [told_shape(answer_schema)] if answer_schema is not None else []
+    return "\n\n".join([instructions.strip(), ADVICE, *shape])
+
 
 def first_message(
     request: str,
@@ -25,26 +38,50 @@ def first_message(
     session_id: str,
     handoff: JsonObject | None,
     conversation: JsonObject | None = None,
+    so_far: JsonObject | None = None,
 ) -> JsonObject:
     """The opening of an agent's message list: what is known, then the customer's own words, verbatim."""
     known: JsonObject = {"customer_id": customer_id, "session_id": session_id, "handoff": handoff}
     if conversation is not None:
         known["conversation"] = conversation
-    # No text of a customer or a document may end the block: a `<` inside it is spelt as JSON spells it.
-    spelt = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c")
-    context = f"<context>\n{spelt}\n</context>"
-    return {"role": "user", "content": [_text(context), _text(request)]}
+    if so_far is not None:
+        known["so_far"] = so_far
+    words = plain(request)
+    # The API takes no empty text, and a request may consist of nothing that can be seen.
+    return {
+        "role": "user",
+        "content": [_text(marked("context", known)), _text(words if words.strip() else "?")],
+    }
 
 
-def tool_result(call_id: str, content: JsonObject, *, ok: bool) -> JsonObject:
-    """One call's outcome as the model sees it."""
-    text = json.dumps(content, ensure_ascii=False)
+def tool_result(call_id: str, content: JsonObject, *, ok: bool, source: str = "") -> JsonObject:
+    """One call's outcome as the model sees it: data, from whichever tool it is."""
+    text = marked("data", content, source=source)
     return {"type": "tool_result", "tool_use_id": call_id, "content": [_text(text)], "is_error": not ok}
+
+
+def repair_message(reason: str) -> JsonObject:
+    """What an agent is told whose answer did not pass: once, then a person takes over."""
+    told = f"Nobody has seen your answer, because it did not pass its check: {plain(reason)}. Answer again."
+    return {"role": "user", "content": [_text(told)]}
 
 
 def results_message(results: Iterable[JsonObject]) -> JsonObject:
     """All outcomes of a turn, in one message, as the Messages API wants them."""
     return {"role": "user", "content": list(results)}
+
+
+def decision_message(done: Resumed, decided: Decided) -> JsonObject:
+    """What a person decided and what came of it, for the agent that holds the conversation."""
+    told = {
+        "decision": _DECISIONS[decided.decision],
+        "call": done.name,
+        "arguments": done.arguments,
+        "ok": done.ok,
+        "content": done.content,
+        **({"note": decided.note} if decided.note else {}),
+    }
+    return {"role": "user", "content": [_text(marked("decision", told)), _text(_TELL)]}
 
 
 def transfer_tool(agent: str) -> JsonObject:

@@ -7,7 +7,7 @@ import json
 import structlog
 
 from orchestrator.runs.state import RunState
-from orchestrator.runs.steps import CallFinished, Noted
+from orchestrator.runs.steps import CallFinished, Noted, TurnFailed
 from orchestrator.team import Team
 from orchestrator.tools import ToolBox, ToolOutcome
 
@@ -18,21 +18,31 @@ log = structlog.get_logger(__name__)
 
 _REASONS = {
     "asked_for_person": "A person is asked for",
+    "approval_required": "An action needs a person's approval",
     "deadline": "The run took too long",
     "turns": "The run used up its turns",
     "hops": "The run used up its handoffs",
     "cycle": "The agents handed the request back and forth",
     "undeclared_target": "An agent tried to hand over to one it may not",
+    "budget": "The run used up its budget",
+    "parked": "A request stopped its worker three times",
     "refused": "The model declined to answer",
 }
 
 
 async def open_ticket(
-    team: Team, tools: ToolBox, state: RunState, reason: str, explanation: str, *, deadline: float
+    team: Team,
+    tools: ToolBox,
+    state: RunState,
+    reason: str,
+    explanation: str,
+    *,
+    deadline: float,
+    part: str = "",
 ) -> tuple[str | None, Noted | None]:
     """Open a ticket for a person; its id, or a note on why there is none. Never raises.
 
-    `deadline` in seconds of the event loop's clock.
+    `deadline` in seconds of the event loop's clock; `part` tells apart what of the run it is about.
     """
     server, tool = team.escalation.tool.split(".", 1)
     started = state.started
@@ -46,7 +56,7 @@ async def open_ticket(
             "category": "other",
             **({"customer_id": started.customer_id} if started.customer_id else {}),
         },
-        token=f"escalation:{started.run_id}:{reason}",
+        token=":".join(("escalation", started.run_id, reason, *([part] if part else []))),
         customer_id=started.customer_id,
         session_id=started.session_id,
         deadline=deadline,
@@ -69,7 +79,7 @@ def describe(state: RunState, explanation: str) -> str:
         "",
         f"Path: {' -> '.join(state.path)}",
         *_section("Done so far:", [_call(call) for call in state.calls]),
-        *_section("Went wrong:", [f"{note.step}: {note.message}" for note in state.notes]),
+        *_section("Went wrong:", [*map(_turn_failed, state.trying.failures), *map(_noted, state.notes)]),
         "",
         f"Run: {state.started.run_id}",
     ]
@@ -105,6 +115,14 @@ def _call(call: CallFinished) -> str:
     outcome = "done" if call.ok else f"failed ({call.content.get('code', 'error')})"
     asked = json.dumps(call.arguments, ensure_ascii=False)
     return f"{call.name} {_line(asked, 160)}: {outcome}"
+
+
+def _turn_failed(step: TurnFailed) -> str:
+    return f"model {step.model} of {step.agent}: {step.message}"
+
+
+def _noted(note: Noted) -> str:
+    return f"{note.step}: {note.message}"
 
 
 def _line(text: str, most: int) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.models.protocol import Usage
-from orchestrator.prices import cost_usd
+from orchestrator.runs.budget import own_cost
 from orchestrator.runs.state import RunState
-from orchestrator.runs.steps import CallFinished, HandoffDelivered, HandoffPrepared, RunStatus
+from orchestrator.runs.steps import (
+    CallFinished,
+    Ended,
+    Guarded,
+    HandoffDelivered,
+    HandoffPrepared,
+    RunStatus,
+    TurnFailed,
+)
 
 
 class HandoffReport(BaseModel):
@@ -37,6 +43,8 @@ class CallReport(BaseModel):
     content: dict[str, Any]
     attempts: int
     seconds: float
+    fallback: str | None = None
+    """The address of the server that answered, if it was not the first that was tried."""
 
 
 class ErrorReport(BaseModel):
@@ -46,6 +54,19 @@ class ErrorReport(BaseModel):
     code: str
     message: str
     retryable: bool
+
+
+class GuardrailReport(BaseModel):
+    """What a guardrail said: about what, why, and what happened next."""
+
+    guardrail: str
+    agent: str
+    place: str
+    """`input`, `tool_call`, `tool_result` or `answer`."""
+    call: str | None
+    action: str
+    """`allow`, `redact`, `refuse`, `repair` or `escalate`."""
+    reason: str
 
 
 class RunReport(BaseModel):
@@ -58,10 +79,21 @@ class RunReport(BaseModel):
     reason: str | None
     """Why a person takes over, as a code; null after a plain answer."""
     ticket_id: str | None
+    escalation_ids: list[str]
+    """What people were asked, or are asked now; see `switchboard escalations`."""
+    output: dict[str, Any] | None
+    """The result for programs, where a coordinator held the run: what succeeded, and what failed."""
     agent_path: list[str]
     handoffs: list[HandoffReport]
     tool_calls: list[CallReport]
     errors: list[ErrorReport]
+    guardrails: list[GuardrailReport] = []
+    fallback: str | None = None
+    """What went on in place of what failed, such as `model claude-sonnet-5-5` or `agent support`."""
+    original_error: ErrorReport | None = None
+    """What failed first, where something had to go on in its place."""
+    failed_at: str | None = None
+    """Where a run stood that was not completed: the agent, its turn, and the calls without an outcome."""
     usage: dict[str, int]
     cost_usd: float | None
     """Null when a model's price is unknown."""
@@ -70,20 +102,27 @@ class RunReport(BaseModel):
 
 
 def report_of(state: RunState, children: list[RunState], *, model: str, seconds: float) -> RunReport:
-    """The report of an ended run; `children` are the runs of the agents it asked, depth first."""
-    assert state.ended is not None
+    """The report of a run that rests; `children` are the runs of the agents it asked, depth first."""
+    rests = state.resting
+    assert rests is not None
     family = [state, *children]
     return RunReport(
         run_id=state.started.run_id,
         session_id=state.started.session_id,
-        status=state.ended.status,
-        result=state.ended.result,
-        reason=state.ended.reason,
-        ticket_id=state.ended.ticket_id,
+        status=rests.status,
+        result=rests.result,
+        reason=rests.reason,
+        output=rests.output,
+        ticket_id=rests.ticket_id,
+        escalation_ids=list(dict.fromkeys(id for run in family for id in run.escalation_ids)),
         agent_path=state.path,
         handoffs=[_handoff(*pair) for run in family for pair in run.handoffs],
         tool_calls=[_call(call) for run in family for call in run.calls if call.child_run_id is None],
         errors=[error for run in family for error in _errors(run)],
+        guardrails=[_guardrail(step) for run in family for step in run.guarded],
+        fallback=_fallback(family),
+        original_error=_original_error(family),
+        failed_at=_failed_at(state, rests),
         usage={**asdict(state.usage()), "turns": state.turns},
         cost_usd=_cost(family),
         model=model,
@@ -113,6 +152,18 @@ def _call(call: CallFinished) -> CallReport:
         content=call.content,
         attempts=call.attempts,
         seconds=call.seconds,
+        fallback=call.fallback,
+    )
+
+
+def _guardrail(step: Guarded) -> GuardrailReport:
+    return GuardrailReport(
+        guardrail=step.guardrail,
+        agent=step.agent,
+        place=step.place,
+        call=step.call,
+        action=step.action,
+        reason=step.reason,
     )
 
 
@@ -131,16 +182,49 @@ def _errors(state: RunState) -> list[ErrorReport]:
         for call in state.calls
         if not call.ok
     ]
-    return failed + noted
+    turns = [_turn_failed(step) for step in state.trying.failures]
+    return failed + turns + noted
+
+
+def _turn_failed(step: TurnFailed) -> ErrorReport:
+    where = f"model of {step.agent}"
+    return ErrorReport(step=where, code=step.code, message=step.message, retryable=step.retryable)
+
+
+def _fallback(family: list[RunState]) -> str | None:
+    """The last one: who had to go on in the end."""
+    turns = [step for run in family for step in run.trying.failures if step.then != "again"]
+    if turns:
+        return f"{turns[-1].then} {turns[-1].to}" if turns[-1].to else turns[-1].then
+    calls = [call for run in family for call in run.calls if call.fallback]
+    return f"{calls[-1].server} at {calls[-1].fallback}" if calls else None
+
+
+def _original_error(family: list[RunState]) -> ErrorReport | None:
+    """The first one: what the others followed from."""
+    for run in family:
+        for step in run.trying.failures:
+            return _turn_failed(step)
+        for call in run.calls:
+            if call.original_error is not None:
+                error = call.original_error
+                return ErrorReport(
+                    step=call.name,
+                    code=str(error.get("code", "error")),
+                    message=str(error.get("message", "")),
+                    retryable=bool(error.get("retryable", False)),
+                )
+    return None
+
+
+def _failed_at(state: RunState, rests: Ended) -> str | None:
+    if rests.status not in ("escalated", "failed", "cancelled"):
+        return None
+    calls = ", ".join(call["name"] for call in state.open_calls())
+    return f"{state.agent}, turn {state.turn}" + (f": {calls}" if calls else "")
 
 
 def _cost(family: list[RunState]) -> float | None:
-    costs = [
-        cost_usd(
-            reply.model, Usage(**reply.usage), datetime.fromtimestamp(run.started.created_at, UTC).date()
-        )
-        for run in family
-        for reply in run.replies
-    ]
+    costs = [own_cost(run) for run in family]
     known = [cost for cost in costs if cost is not None]
     return round(sum(known), 9) if len(known) == len(costs) else None

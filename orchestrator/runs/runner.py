@@ -5,24 +5,50 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import assert_never
 
 import structlog
 
 from handoff.signing_keys import KeySource
-from handoff.store import new_id
+from handoff.store import Lease, new_id
+from orchestrator.alerts.alerts import Alerts
+from orchestrator.guardrails.checks import Checks
+from orchestrator.model_calls import ModelCalls
 from orchestrator.models.protocol import Model, OnText
 from orchestrator.runs import people
+from orchestrator.runs.cancels import Cancels
+from orchestrator.runs.closing import CANCELLED, close_children, close_held, close_run
+from orchestrator.runs.coordination import Coordination
 from orchestrator.runs.endings import Endings
+from orchestrator.runs.fallbacks import Fallbacks
+from orchestrator.runs.guarding import Guarding
 from orchestrator.runs.handoffs import Handoffs
 from orchestrator.runs.journal import Journal
-from orchestrator.runs.outcomes import Answer, Calls, Escalate, HandOver, Turn, next_move
+from orchestrator.runs.notebook import Notebook
+from orchestrator.runs.outcomes import (
+    Answer,
+    Calls,
+    Escalate,
+    HandOver,
+    Resume,
+    Told,
+    Turn,
+    Wait,
+    next_move,
+)
 from orchestrator.runs.resources import Resources
+from orchestrator.runs.sending import Sending
+from orchestrator.runs.sessions import Sessions
 from orchestrator.runs.state import RunState
-from orchestrator.runs.steps import Started
+from orchestrator.runs.steps import Started, WorkerLost
+from orchestrator.runs.swarm_state import SwarmStates
+from orchestrator.runs.swarming import Swarming
 from orchestrator.runs.tool_calls import ToolCalls
 from orchestrator.runs.turns import Turns
+from orchestrator.runs.validation import Validation
+from orchestrator.runs.waits import Waits
 from orchestrator.team import Team
 from orchestrator.tools import ToolBox
 
@@ -32,7 +58,8 @@ log = structlog.get_logger(__name__)
 class Runner:
     """Takes runs from their request to their end. Holds no run state of its own.
 
-    `keys` sign the envelopes it sends, for servers that ask for a signature.
+    `keys` sign the envelopes it sends, for servers that ask for a signature. `sessions` give a run that
+    begins what its conversation was about. `model_calls` are limited together with others, else alone.
     """
 
     def __init__(
@@ -44,13 +71,34 @@ class Runner:
         *,
         on_text: OnText | None = None,
         keys: KeySource | None = None,
+        sessions: Sessions | None = None,
+        model_calls: ModelCalls | None = None,
+        alerts: Alerts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._with = Resources(team, tools, journal, clock, keys)
+        states = SwarmStates(journal.store, clock=clock)
+        notebook = Notebook(journal.store, states)
+        self._with = Resources(
+            team, tools, journal, states, notebook, clock, Checks(team), keys, alerts=alerts or Alerts()
+        )
         self._endings = Endings(self._with)
-        self._turns = Turns(self._with, self._endings, model, on_text=on_text)
-        self._handoffs = Handoffs(self._with, self._endings, self.run)
-        self._tool_calls = ToolCalls(self._with, self._handoffs)
+        self._coordination = Coordination(self._with, self._endings)
+        self._handoffs = Handoffs(self._with, self._endings, self._run_child)
+        self._fallbacks = Fallbacks(self._with, self._endings, self._handoffs)
+        self._turns = Turns(
+            self._with, self._endings, self._fallbacks, model, on_text=on_text, model_calls=model_calls
+        )
+        self.swarming = Swarming(self._with, self._handoffs)
+        self._guarding = Guarding(self._with, Validation(self._with, self._run_child))
+        self._tool_calls = ToolCalls(self._with, self._handoffs, self._guarding)
+        self._waits = Waits(self._with, Sending(self._with), self.run)
+        self._cancels = Cancels(journal.store)
+        self._sessions = sessions
+
+    @property
+    def tools(self) -> ToolBox:
+        """What agents' calls go through."""
+        return self._with.tools
 
     def request(self, text: str, *, customer_id: str | None = None, session_id: str | None = None) -> Started:
         """The first step of a new run for a customer's request."""
@@ -66,47 +114,124 @@ class Runner:
             deadline_at=now + limits.run_seconds,
             turns=limits.turns,
             hops=limits.hops,
+            tokens=limits.tokens,
+            cost_usd=limits.cost_usd,
         )
 
     async def run(self, started: Started) -> RunState:
-        """Start the run, or go on with it where its record ends, and take it to its end.
+        """Start the run, or go on with it where its record ends, until it has ended or waits for a person.
 
         Raises: RunHeldError when another worker has it; StoreError when its steps cannot be written, as
         StaleFenceError once another worker took it over. Everything else ends the run instead.
         """
-        async with self._with.journal.holding(started.run_id):
+
+        async def work(lease: Lease) -> RunState:
             state = await self._with.journal.start(started)
-            await self._take_to_its_end(state)
+            await self._take_over(state, lease)
+            await self._take_to_its_rest(state)
             return state
+
+        return await self._heeding(started.run_id, work)
+
+    async def advance(self, run_id: str, *, after: int | None = None) -> RunState:
+        """Do the next step of a stored run, for a driver that calls until the run has ended, or waits.
+
+        `after` is the `seq` of the last step the driver knows of: when the record is further, the step was
+        done already, and the run is returned as it is.
+        Raises: UnknownRunError, and as `run`.
+        """
+
+        async def work(lease: Lease) -> RunState:
+            state = await self._with.journal.load(run_id)
+            if after is None or state.seq <= after:
+                await self._take_over(state, lease)
+                await self._take_to_its_rest(state, once=True)
+            return state
+
+        return await self._heeding(run_id, work)
 
     async def resume(self, run_id: str) -> RunState:
         """Go on with a run that its worker left unfinished. Raises: UnknownRunError, and as `run`."""
         known = await self._with.journal.load(run_id)
         return known if known.ended else await self.run(known.started)
 
-    async def _take_to_its_end(self, state: RunState) -> None:
+    async def _take_over(self, state: RunState, lease: Lease) -> None:
+        """Write down whether the worker before was lost, and what a run that begins goes on from.
+
+        The loss counts: a run may be what its workers die of.
+        """
+        if lease.abandoned and state.ended is None:
+            log.warning("run_taken_over", run_id=state.started.run_id, lost_workers=state.lost_workers + 1)
+            await self._with.journal.append(state, WorkerLost(at=self._with.clock()))
+        if self._sessions is not None and state.untouched:
+            continued = await self._sessions.continued(state.started)
+            if continued is not None:
+                await self._with.journal.append(state, continued)
+
+    async def _run_child(self, started: Started) -> RunState:
+        """An asked agent's run; for the turn that asked, one that waits for a person has ended for now."""
+        state = await self.run(started)
+        return state if state.ended is not None else replace(state, ended=state.resting)
+
+    async def _heeding(self, run_id: str, work: Callable[[Lease], Awaitable[RunState]]) -> RunState:
+        """Do the work under the run's lease; a request to cancel it stops the work and ends the run."""
+        journal = self._with.journal
+        if await self._cancels.requested(run_id) and await journal.head(run_id) is not None:
+            return await close_run(journal, run_id, status="cancelled", reason="cancelled", words=CANCELLED)
+        async with journal.holding(run_id) as lease, self._cancels.heeding(run_id) as heed:
+            try:
+                return await work(lease)
+            except asyncio.CancelledError:
+                if not heed.absorb():
+                    raise
+            state = await close_held(journal, run_id, status="cancelled", reason="cancelled", words=CANCELLED)
+            await close_children(journal, run_id, status="cancelled", reason="cancelled", words=CANCELLED)
+            return state
+
+    async def _take_to_its_rest(self, state: RunState, *, once: bool = False) -> None:
+        if await self._waits.take(state) and once:
+            return
+        while state.resting is None and not state.suspended:
+            await self._go_on(state, once=once)
+            if once:
+                return
+            # A person may have decided before the run came to rest.
+            await self._waits.take(state)
+
+    async def _go_on(self, state: RunState, *, once: bool) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + state.started.deadline_at - self._with.clock()
+        deadline = loop.time() + state.deadline_at - self._with.clock()
         try:
             async with asyncio.timeout_at(deadline) as bound:
-                while state.ended is None:
+                while state.resting is None and not state.suspended:
                     await self._advance(state, deadline)
+                    if once:
+                        break
         except TimeoutError:
             if not bound.expired():
                 raise
-            seconds = round(state.started.deadline_at - state.started.created_at)
+            seconds = round(state.seconds_allowed)
             late = Escalate("deadline", f"the run's {seconds} seconds were over")
             await self._endings.escalate(state, late, deadline=loop.time() + people.TICKET_SECONDS)
-        assert state.ended is not None
-        log.info(
-            "run_ended", run_id=state.started.run_id, status=state.ended.status, reason=state.ended.reason
-        )
+        if state.ended is not None:
+            log.info(
+                "run_ended",
+                run_id=state.started.run_id,
+                status=state.ended.status,
+                reason=state.ended.reason,
+            )
 
     async def _advance(self, state: RunState, deadline: float) -> None:
         """Do the run's next move and write down what came of it."""
-        match next_move(state):
+        match await self._guarding.passed(state, next_move(state), deadline):
+            case None:
+                pass  # a guardrail ended the run, or sent the answer back
+            case Turn() if self._coordination.coordinates(state.agent):
+                await self._coordination.take(state, deadline)
             case Turn():
                 await self._turns.take(state, deadline)
+            case Calls(calls) if self.swarming.queues(state.agent):
+                await self.swarming.make(state, calls, deadline)
             case Calls(calls):
                 await self._tool_calls.make(state, calls, deadline)
             case HandOver(call):
@@ -114,6 +239,13 @@ class Runner:
             case Answer() as move:
                 await self._endings.answer(state, move)
             case Escalate() as move:
-                await self._endings.escalate(state, move, deadline=deadline)
+                if not await self._fallbacks.no_use(state, move, deadline):
+                    await self._endings.escalate(state, move, deadline=deadline)
+            case Wait() as move:
+                await self._waits.begin(state, move, deadline)
+            case Resume(part):
+                await self._waits.resume(state, part, deadline)
+            case Told() as move:
+                await self._endings.told(state, move)
             case other:
                 assert_never(other)

@@ -17,7 +17,7 @@ from handoff.errors import StructuredError
 from orchestrator.models.protocol import JsonObject
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.state import RunState
-from orchestrator.runs.steps import Continued, Started
+from orchestrator.runs.steps import Continued, Ended, Started
 from orchestrator.team import Team
 
 REMEMBER_SECONDS = 7 * 24 * 3600.0
@@ -79,7 +79,7 @@ class Sessions:
             if self._clock() - data["created_at"] > self._remember_seconds:
                 return None
             before = await self._journal.load(data["run_id"])
-            if before.ended is not None and _began(before):
+            if before.resting is not None and _began(before):
                 return self._continued(before)
         return None
 
@@ -89,17 +89,39 @@ class Sessions:
 
 
 def distilled(run: RunState) -> JsonObject:
-    """What an ended run leaves to the next one of its session: the last exchanges, and facts by name."""
-    assert run.ended is not None
+    """What a run that rests leaves to the next one of its session: the last exchanges, facts, and its work.
+
+    `working` is what a customer who comes back should not have to say again: the request that is not
+    settled yet, the question they were asked, and what waits for a person.
+    """
+    rests = run.resting
+    assert rests is not None
     earlier = run.conversation or {}
     exchange = {
         "request": _cut(run.started.input),
-        "result": _cut(run.ended.result),
-        "status": run.ended.status,
+        "result": _cut(rests.result),
+        "status": rests.status,
         "agent": run.agent,
     }
     exchanges = [*earlier.get("exchanges", []), exchange][-MOST_EXCHANGES:]
-    return {"exchanges": exchanges, "facts": _newest(_later(earlier.get("facts", {}), _facts(run)))}
+    told = {"exchanges": exchanges, "facts": _newest(_later(earlier.get("facts", {}), _facts(run)))}
+    working = _working(run, rests)
+    return {**told, "working": working} if working else told
+
+
+def _working(run: RunState, rests: Ended) -> JsonObject:
+    """What is not finished; empty when nothing is open."""
+    if rests.status in ("waiting_approval", "escalated", "failed", "cancelled"):
+        open_work: JsonObject = {"request": _cut(run.request_so_far), "stands": rests.status}
+        if rests.reason is not None:
+            open_work["reason"] = rests.reason
+        if run.escalation_ids:
+            open_work["escalation_ids"] = run.escalation_ids[:MOST_EXCHANGES]
+        return open_work
+    last = rests.result.rstrip().rpartition("\n")[2]
+    if not last.endswith("?"):
+        return {}
+    return {"request": _cut(run.request_so_far), "stands": "asked_back", "question": _cut(last)}
 
 
 def _facts(run: RunState) -> JsonObject:
@@ -111,8 +133,8 @@ def _facts(run: RunState) -> JsonObject:
     for call in run.calls:
         if call.ok:
             found = _later(found, _ids(call.arguments) | _ids(call.content))
-    if run.ended is not None and run.ended.ticket_id is not None:
-        found = _later(found, {"ticket_id": run.ended.ticket_id})
+    if run.resting is not None and run.resting.ticket_id is not None:
+        found = _later(found, {"ticket_id": run.resting.ticket_id})
     return found
 
 
@@ -139,8 +161,7 @@ def _newest(facts: JsonObject) -> JsonObject:
 
 def _began(run: RunState) -> bool:
     """Whether the run took the conversation up; one that was cancelled while it waited did not."""
-    assert run.ended is not None
-    return run.ended.status != "cancelled" or bool(run.pins)
+    return run.ended is None or run.ended.status != "cancelled" or bool(run.pins)
 
 
 def _belongs(head: JsonObject, principal: str, customer_id: str | None) -> bool:

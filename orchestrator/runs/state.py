@@ -5,19 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestrator.models.protocol import JsonObject, Usage
-from orchestrator.runs.messages import ASK, ESCALATE, TRANSFER, first_message, results_message, tool_result
+from orchestrator.runs.messages import (
+    ASK,
+    ESCALATE,
+    TRANSFER,
+    decision_message,
+    first_message,
+    repair_message,
+    results_message,
+    tool_result,
+)
 from orchestrator.runs.steps import (
+    COORDINATOR,
     CallFinished,
+    CallSent,
     Continued,
+    Decided,
     Ended,
+    Guarded,
     HandoffDelivered,
     HandoffPrepared,
     ModelReplied,
     Noted,
     Pinned,
+    Resumed,
     Started,
     Step,
+    TurnFailed,
+    Waiting,
+    WorkerLost,
 )
+from orchestrator.runs.trying import Trying
 
 
 @dataclass
@@ -46,11 +64,40 @@ class RunState:
     handoffs: list[tuple[HandoffPrepared, HandoffDelivered | None]] = field(default_factory=list)
     replies: list[ModelReplied] = field(default_factory=list)
     notes: list[Noted] = field(default_factory=list)
+    request: str = ""
+    """The request as agents are told it: as it came in, unless a guardrail took something out."""
+    guarded: list[Guarded] = field(default_factory=list)
+    stop: Guarded | None = None
+    """A guardrail wants a person, and none has it yet."""
+    suspended: bool = False
+    """Whether the process lets go of the run for now, because its tasks are in the queue."""
+    shared: int = 0
+    """Calls that the shared state of the request has been told of, by this process."""
     cut_off: int = 0
     """Replies in a row that were cut off at the output limit."""
+    trying: Trying = field(default_factory=Trying)
+    """Turns that failed, and what followed."""
+    lost_workers: int = 0
+    """Workers lost in a row, with nothing done in between: what the run does next may be what kills them."""
     ended: Ended | None = None
+    handoff: JsonObject | None = None
+    """What the holder was told when the work came to them."""
     conversation: JsonObject | None = None
     """What earlier runs of the session were about; every agent of this run is told."""
+    sent: dict[str, CallSent] = field(default_factory=dict)
+    """Calls of the present turn that must not be sent a second time, by call id."""
+    waiting: Waiting | None = None
+    """While it waits for a person; what a person decided clears it."""
+    decided: dict[str, Decided] = field(default_factory=dict)
+    """Decisions by the part of the run they are about."""
+    verdict: Decided | None = None
+    """A decision about the run as a whole: a person's answer."""
+    resumed: dict[str, Resumed] = field(default_factory=dict)
+    """What came of decisions, by part."""
+    deadline_at: float = 0.0
+    """Unix seconds; a decision begins a new budget of time."""
+    seconds_allowed: float = 0.0
+    """How long that budget is, or was at the run's start."""
 
     @classmethod
     def of(cls, steps: list[Step]) -> RunState:
@@ -58,7 +105,9 @@ class RunState:
         first, *rest = steps
         if not isinstance(first, Started):
             raise ValueError("a run begins with a started step")
-        state = cls(first, agent=first.agent, path=[first.agent])
+        state = cls(first, agent=first.agent, path=[first.agent], handoff=first.handoff, request=first.input)
+        state.deadline_at = first.deadline_at
+        state.seconds_allowed = first.deadline_at - first.created_at
         state.messages = [state._opening(first.handoff)]
         for step in rest:
             state.apply(step)
@@ -74,18 +123,51 @@ class RunState:
         return next((call for call in self.calls_of_turn() if call["name"] == ESCALATE), None)
 
     @property
-    def waiting_for_approval(self) -> bool:
-        """Whether something of this run waits for a person's approval."""
-        return any(
-            call.content.get("code") == "approval_required"
-            or (call.child_run_id is not None and call.content.get("status") == "waiting_approval")
-            for call in self.calls
+    def pending(self) -> dict[str, CallFinished]:
+        """Calls that wait for a person, and parts that an asked agent gave to one, by part."""
+        found: dict[str, CallFinished] = {}
+        for call in self.calls:
+            part = part_of(call)
+            if part is not None and part not in self.resumed and not self._was_done_since(call):
+                found.setdefault(part, call)
+        return found
+
+    @property
+    def untouched(self) -> bool:
+        """Whether a customer's request has not begun to be worked on."""
+        begun = self.pins or self.replies or self.conversation is not None
+        return not begun and self.ended is None and self.started.parent_run_id is None
+
+    @property
+    def undone(self) -> Decided | None:
+        """The oldest decision of which nothing has come yet."""
+        return next((step for part, step in self.decided.items() if part not in self.resumed), None)
+
+    @property
+    def resting(self) -> Ended | None:
+        """How the run stands when nothing goes on by itself: it has ended, or it waits for a person."""
+        if self.ended is not None or self.waiting is None:
+            return self.ended
+        waits = self.waiting
+        return Ended(
+            status=waits.status,
+            result=waits.result,
+            reason=waits.reason,
+            ticket_id=waits.ticket_id,
+            output=waits.output,
         )
 
     @property
-    def escalated_part(self) -> bool:
-        """Whether an asked agent gave its part to a person."""
-        return any(call.child_run_id and call.content.get("status") == "escalated" for call in self.calls)
+    def escalation_ids(self) -> list[str]:
+        """The records of this run that a person decided about, or may."""
+        waiting = self.waiting.parts if self.waiting else []
+        known = [
+            *(step.escalation_id for step in self.decided.values()),
+            *(part.escalation_id for part in waiting),
+            self.verdict.escalation_id if self.verdict else None,
+            self.ended.escalation_id if self.ended else None,
+        ]
+        return list(dict.fromkeys(each for each in known if each is not None))
 
     @property
     def unsettled(self) -> CallFinished | None:
@@ -95,13 +177,27 @@ class RunState:
         return next((call for call in self.finished.values() if call.unsettled), None)
 
     @property
+    def unsettled_resumption(self) -> Resumed | None:
+        """An approved write that may or may not have taken effect."""
+        return next((step for step in self.resumed.values() if step.unsettled), None)
+
+    @property
+    def counts(self) -> bool:
+        """Whether what is asked for counts against turns and hops; a coordinator's tasks do not."""
+        return not self.replies or self.replies[-1].model != COORDINATOR
+
+    @property
     def turn(self) -> int:
         """The number of the turn whose calls are being made."""
         return self.reply.turn if self.reply else self.turns
 
     def key_of(self, call: JsonObject) -> str:
         """What names this call for ever: run, turn and call. Tokens derive from it, also after a restart."""
-        return f"{self.started.run_id}:{self.turn}:{call['id']}"
+        return self.key_at(self.turn, call["id"])
+
+    def key_at(self, turn: int, call_id: str) -> str:
+        """The same for a call of an earlier turn."""
+        return f"{self.started.run_id}:{turn}:{call_id}"
 
     def calls_of_turn(self) -> list[JsonObject]:
         if self.reply is None:
@@ -116,15 +212,27 @@ class RunState:
             if call["id"] not in self.finished and not is_transfer(call["name"]) and call["name"] != ESCALATE
         ]
 
+    @property
+    def request_so_far(self) -> str:
+        """The customer's request in their words: this message, and the one it answers a question about."""
+        working = (self.conversation or {}).get("working") or {}
+        if working.get("stands") != "asked_back":
+            return self.started.input
+        return f"{working['request']}\n{self.started.input}"
+
     def usage(self) -> Usage:
         """Tokens of this run, its child runs included."""
         own = (Usage(**reply.usage) for reply in self.replies)
         children = (Usage(**call.usage) for call in self.calls)
-        return sum((*own, *children), Usage())
+        later = (Usage(**step.usage) for step in self.resumed.values())
+        checks = (Usage(**step.usage) for step in self.guarded)
+        lost = (Usage(**step.usage) for step in self.trying.failures)
+        return sum((*own, *children, *later, *checks, *lost), Usage())
 
     def apply(self, step: Step) -> None:
         """Take one more step into account."""
         self.seq += 1
+        self.lost_workers = self.lost_workers + 1 if isinstance(step, WorkerLost) else 0
         match step:
             case Continued():
                 self._continue(step)
@@ -134,16 +242,30 @@ class RunState:
                 self._reply(step)
             case CallFinished():
                 self._call(step)
+            case CallSent():
+                self.sent[step.call_id] = step
             case HandoffPrepared():
                 self.prepared[step.call_id] = step
                 self.handoffs.append((step, None))
-                self.hops += 1
+                self.hops += step.hop
             case HandoffDelivered():
                 self._delivery(step)
             case Noted():
                 self.notes.append(step)
+            case Guarded():
+                self._guard(step)
+            case TurnFailed():
+                self._fail(step)
+            case WorkerLost():
+                pass
+            case Waiting():
+                self.waiting = step
+            case Decided():
+                self._decide(step)
+            case Resumed():
+                self._resume(step)
             case Ended():
-                self.ended = step
+                self.ended, self.waiting, self.stop = step, None, None
             case Started():
                 raise ValueError("a run starts once")
 
@@ -154,15 +276,26 @@ class RunState:
         self.messages = [self._opening(self.started.handoff)]
 
     def _reply(self, step: ModelReplied) -> None:
-        self.turns += 1
+        self.turns += step.model != COORDINATOR
         self.replies.append(step)
         if step.discarded:
             self.cut_off += 1
             return
         self.cut_off = 0
+        if any(block.get("type") == "tool_use" for block in step.content):
+            self.trying.again = 0
         self.messages.append({"role": "assistant", "content": step.content})
-        self.finished, self.prepared, self.delivered = {}, {}, {}
+        self.finished, self.prepared, self.delivered, self.sent = {}, {}, {}, {}
         self.reply = step
+
+    def _fail(self, step: TurnFailed) -> None:
+        self.trying.failed(step)
+        if step.then == "again" and self.reply is not None:
+            self.messages.pop()  # the reply that was no use
+        elif step.then == "model":  # what one model thought is no part of another's conversation
+            self.messages = [self._opening(self.handoff, self.trying.found(self.calls))]
+        if step.then in ("again", "model"):
+            self.reply, self.cut_off = None, 0
 
     def _call(self, step: CallFinished) -> None:
         self.finished[step.call_id] = step
@@ -174,7 +307,12 @@ class RunState:
 
     def _answer_calls(self) -> None:
         answers = [
-            tool_result(call["id"], self.finished[call["id"]].content, ok=self.finished[call["id"]].ok)
+            tool_result(
+                call["id"],
+                self.finished[call["id"]].content,
+                ok=self.finished[call["id"]].ok,
+                source=call["name"],
+            )
             for call in self.calls_of_turn()
         ]
         self.messages.append(results_message(answers))
@@ -187,17 +325,79 @@ class RunState:
         if prepared.manner == "transfer":
             self.agent = prepared.target
             self.path.append(prepared.target)
-            self.messages = [self._opening(prepared.envelope["accumulated_context"]["handoff"])]
+            self.handoff = prepared.envelope["accumulated_context"]["handoff"]
+            self.messages = [self._opening(self.handoff)]
+            self.reply = None
+            self.trying.handed_over(len(self.calls))
+
+    def _decide(self, step: Decided) -> None:
+        self.waiting, self.ended = None, None
+        self.deadline_at, self.seconds_allowed = step.deadline_at, step.deadline_at - step.decided_at
+        if step.part is None:
+            self.verdict = step
+        else:
+            self.decided[step.part] = step
+
+    def _resume(self, step: Resumed) -> None:
+        self.resumed[step.part] = step
+        self.calls = [_known_now(call, step) for call in self.calls]
+        told = decision_message(step, self.decided[step.part])
+        if self.messages[-1]["role"] == "user":
+            self.messages[-1] = {"role": "user", "content": self.messages[-1]["content"] + told["content"]}
+        else:
+            self.messages.append(told)
+        self.reply = None
+
+    def _was_done_since(self, call: CallFinished) -> bool:
+        """Whether the same call was made again and went well: then nobody need decide about it."""
+        if call.child_run_id is not None:
+            return False
+        same = (call.name, call.arguments)
+        return any(other.ok and (other.name, other.arguments) == same for other in self.calls)
+
+    def _guard(self, step: Guarded) -> None:
+        self.guarded.append(step)
+        self.turns += step.turns
+        if step.action == "escalate":
+            self.stop = step
+        elif step.action == "redact" and step.text is not None:
+            self.request = step.text
+            self.messages = [self._opening(self.handoff)]
+        elif step.action == "repair" and step.place == "answer":
+            self.messages.append(repair_message(step.reason))
             self.reply = None
 
-    def _opening(self, handoff: JsonObject | None) -> JsonObject:
+    def _opening(self, handoff: JsonObject | None, so_far: JsonObject | None = None) -> JsonObject:
         return first_message(
-            self.started.input,
+            self.request,
             customer_id=self.started.customer_id,
             session_id=self.started.session_id,
             handoff=handoff,
             conversation=self.conversation,
+            so_far=so_far,
         )
+
+
+def part_of(call: CallFinished) -> str | None:
+    """What of the run waits for a person because of this call, if anything does; the same for ever.
+
+    Calls that are about one approval are one part, however often they were made.
+    """
+    if call.child_run_id is not None:
+        waits = call.content.get("status") in ("waiting_approval", "escalated")
+        return call.child_run_id if waits else None
+    if call.ok or call.content.get("code") != "approval_required":
+        return None
+    approval = call.content.get("approval_id")
+    return f"{call.server}:{approval}" if isinstance(approval, str) else f"{call.turn}:{call.call_id}"
+
+
+def _known_now(call: CallFinished, step: Resumed) -> CallFinished:
+    """The call with the outcome that it has since the decision."""
+    if (call.turn, call.call_id) != (step.turn, step.call_id):
+        return call
+    attempts = call.attempts + step.attempts
+    return call.model_copy(update={"ok": step.ok, "content": step.content, "attempts": attempts})
 
 
 def is_transfer(name: str) -> bool:

@@ -49,7 +49,10 @@ def check_ask(team: Team, state: RunState, target: str) -> None:
         raise RefusedHandoffError("undeclared_target", f"{source} may not ask that agent")
     if target in state.started.ancestors:
         raise RefusedHandoffError("cycle", f"{target} is waiting for {source} already")
-    _check_hops(state)
+    if len(state.started.ancestors) + 1 >= team.limits.depth:
+        raise RefusedHandoffError("depth", f"agents that ask agents: {team.limits.depth} are the most")
+    if team.agents[source].pattern is None:
+        _check_hops(state)
 
 
 def _check_hops(state: RunState) -> None:
@@ -58,7 +61,13 @@ def _check_hops(state: RunState) -> None:
 
 
 def prepare(
-    state: RunState, call: JsonObject, target: Agent, *, now: float, keys: KeySource | None = None
+    state: RunState,
+    call: JsonObject,
+    target: Agent,
+    *,
+    now: float,
+    keys: KeySource | None = None,
+    by_coordinator: bool = False,
 ) -> HandoffPrepared:
     """The envelope of a transfer or an ask: distilled context, the run's deadline as its time to live.
 
@@ -80,7 +89,7 @@ def prepare(
             "request": started.input[:RESULT_CHARACTERS],
         },
         created_at=datetime.fromtimestamp(now, UTC),
-        ttl_seconds=max(1, round(started.deadline_at - now)),
+        ttl_seconds=max(1, round(state.deadline_at - now)),
         hops=(*started.ancestors, *state.path),
     )
     try:
@@ -96,6 +105,7 @@ def prepare(
         manner="ask" if asked else "transfer",
         server=target.home,
         envelope=signed.model_dump(mode="json"),
+        hop=not by_coordinator,
     )
 
 

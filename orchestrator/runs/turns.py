@@ -3,49 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from orchestrator.limits import Limiter, LimiterFullError
+from orchestrator.alerts.alerts import AlertKind
+from orchestrator.limits import LimiterFullError
+from orchestrator.model_calls import ModelCalls
+from orchestrator.models.circuits import ModelCircuits
 from orchestrator.models.history import validate_history
 from orchestrator.models.protocol import Fault, Model, ModelError, ModelRequest, OnText, Stop
+from orchestrator.runs import budget
 from orchestrator.runs.endings import Endings
-from orchestrator.runs.messages import ask_tool, escalate_tool, transfer_tool
+from orchestrator.runs.fallbacks import Fallbacks
+from orchestrator.runs.messages import ask_tool, escalate_tool, system_text, transfer_tool
+from orchestrator.runs.notebook import notebook_tools
 from orchestrator.runs.outcomes import Escalate
 from orchestrator.runs.resources import Resources
 from orchestrator.runs.state import RunState
-from orchestrator.runs.steps import ModelReplied, Noted, Pin, Pinned, RunStatus
-
-_OPERATOR_FAULTS = {Fault.CREDENTIALS, Fault.NOT_FOUND, Fault.BAD_REQUEST, Fault.SCRIPT, Fault.SPEND_LIMIT}
-"""Faults that no other run escapes either: the run is `failed`, not merely `escalated`."""
+from orchestrator.runs.steps import ModelReplied, Pin, Pinned
 
 
 class Turns:
     """Asks models for the next turn of runs, through one limiter."""
 
     def __init__(
-        self, resources: Resources, endings: Endings, model: Model, *, on_text: OnText | None = None
+        self,
+        resources: Resources,
+        endings: Endings,
+        fallbacks: Fallbacks,
+        model: Model,
+        *,
+        on_text: OnText | None = None,
+        model_calls: ModelCalls | None = None,
     ) -> None:
         self._with = resources
         self._endings = endings
+        self._fallbacks = fallbacks
         self._model = model
         self._on_text = on_text
-        bounds = resources.team.models
-        rate = bounds.calls_per_minute / 60 if bounds.calls_per_minute else None
-        self._model_calls = Limiter(
-            "models",
-            max_running=bounds.max_running,
-            max_queued=bounds.max_queued,
-            calls_per_second=rate,
-        )
+        self._model_calls = model_calls or ModelCalls(resources.team.models)
+        self._circuits = ModelCircuits(resources.alerts)
 
     async def take(self, state: RunState, deadline: float) -> None:
-        """Ask for the reply and write it down; a model that gives none ends the run with a person."""
+        """Ask for the reply and write it down, or find who goes on when none comes.
+
+        A call that the run's budget may not cover is not made: a person takes over.
+        """
         loop = asyncio.get_running_loop()
         pin = await self._pin(state)
         limits = self._with.team.limits
-        validate_history(state.messages)
         request = ModelRequest(
-            model=pin.model,
+            model=state.trying.models.get(state.agent, pin.model),
             agent=state.agent,
             system=pin.instructions,
             messages=list(state.messages),
@@ -53,12 +60,23 @@ class Turns:
             max_tokens=limits.max_tokens * (1 + state.cut_off),
             deadline_seconds=min(limits.model_call_seconds, deadline - loop.time()),
         )
+        if (why := budget.refusal(state, request)) is not None:
+            await self._stop(state, why, deadline)
+            return
+        if self._circuits.is_open(request.model) and self._fallbacks.has_model(state, pin):
+            passed_over = ModelError(Fault.OVERLOADED, "it failed too often and is left alone for now")
+            await self._fallbacks.no_reply(state, pin, passed_over, deadline)
+            return
         began = loop.time()
         try:
-            async with self._model_calls.slot(deadline):
-                reply = await self._model.reply(request, on_text=self._on_text)
+            validate_history(state.messages)
+            async with self._model_calls.slot(request, deadline) as call:
+                noticed = replace(request, on_fault=call.on_fault)
+                with self._circuits.judging(request.model):
+                    reply = await self._model.reply(noticed, on_text=self._on_text)
+                call.done(reply.usage)
         except ModelError as error:
-            await self._failed(state, error, deadline)
+            await self._fallbacks.no_reply(state, pin, error, deadline)
             return
         except LimiterFullError:
             busy = Escalate("busy", "too many model calls are waiting already")
@@ -86,21 +104,21 @@ class Turns:
             *await self._with.tools.definitions(agent),
             *(transfer_tool(target) for target in agent.transfers),
             *(ask_tool(target) for target in agent.asks),
+            *(notebook_tools() if agent.notebook else ()),
             escalate_tool(),
         ]
-        pin = Pin(model=agent.model, instructions=agent.instructions.strip(), tools=tools)
+        instructions = system_text(agent.instructions, agent.answer_schema)
+        pin = Pin(
+            model=agent.model,
+            instructions=instructions,
+            fallback_models=list(agent.fallback_models),
+            stronger_model=agent.stronger_model,
+            tools=tools,
+        )
         pin_id = await self._with.journal.keep_pin(pin)
         await self._with.journal.append(state, Pinned(agent=agent.name, pin_id=pin_id))
         return pin
 
-    async def _failed(self, state: RunState, error: ModelError, deadline: float) -> None:
-        note = Noted(
-            step=f"model of {state.agent}",
-            code=error.fault.value,
-            message=error.message,
-            retryable=error.retryable,
-        )
-        await self._with.journal.append(state, note)
-        status: RunStatus = "failed" if error.fault in _OPERATOR_FAULTS else "escalated"
-        move = Escalate(error.fault.value, f"the model gave no reply: {error.message}")
-        await self._endings.escalate(state, move, deadline=deadline, status=status)
+    async def _stop(self, state: RunState, why: str, deadline: float) -> None:
+        self._with.alerts.tell(AlertKind.BUDGET_STOP, why, run_id=state.started.run_id)
+        await self._endings.escalate(state, Escalate("budget", why), deadline=deadline)

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from handoff.errors import StructuredError
-from orchestrator.service import directory, problems, runs
+from orchestrator.service import directory, escalations, problems, runs
 from orchestrator.service.front import Front
 from orchestrator.service.intake import Gate
 from orchestrator.service.mcp_desk import desk_route, desk_server
@@ -20,7 +20,7 @@ from orchestrator.service.openapi import Operation, document, routes
 from orchestrator.service.readiness import Readiness
 from orchestrator.service.tokens import Tokens
 
-OPERATIONS: tuple[Operation, ...] = (*runs.OPERATIONS, *directory.OPERATIONS)
+OPERATIONS: tuple[Operation, ...] = (*runs.OPERATIONS, *escalations.OPERATIONS, *directory.OPERATIONS)
 
 DISTRIBUTION = "switchboard-mcp"
 

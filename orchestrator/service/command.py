@@ -42,7 +42,12 @@ def serve(
         ),
     ] = None,
     max_running: Annotated[
-        int, typer.Option(envvar="MAX_CONCURRENT_WORKFLOWS", min=1, help="Runs in work at once.")
+        int,
+        typer.Option(
+            envvar="MAX_CONCURRENT_WORKFLOWS",
+            min=0,
+            help="Runs in work here at once; 0 leaves all to `switchboard worker` processes (Redis).",
+        ),
     ] = 10,
     max_queued: Annotated[
         int, typer.Option(envvar="SWITCHBOARD_MAX_QUEUED", min=0, help="Runs that may wait; more get 429.")

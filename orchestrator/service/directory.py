@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -33,6 +35,17 @@ async def list_servers(request: Request) -> Response:
                 running=load.running,
                 queued=load.queued,
                 max_running=load.max_running,
+                addresses=[
+                    views.AddressView(
+                        address=way.address,
+                        connected=way.connected,
+                        circuit=way.circuit.value,
+                        retry_in_seconds=None
+                        if way.retry_in_seconds is None
+                        else round(way.retry_in_seconds, 3),
+                    )
+                    for way in links.addresses(name)
+                ],
                 tools=tools,
             )
         )
@@ -58,6 +71,25 @@ async def list_agents(request: Request) -> Response:
     return answer(views.AgentList(items=items))
 
 
+async def list_alerts(request: Request) -> Response:
+    """List what operators were told of, with counts by kind; of this process."""
+    _check_staff(caller_of(request))
+    desk = front_of(request).desk
+    items = [
+        views.AlertView(
+            id=alert.id,
+            kind=alert.kind.value,
+            message=alert.message,
+            at=datetime.fromtimestamp(alert.at, UTC),
+            run_id=alert.run_id,
+            details=alert.details,
+        )
+        for alert in reversed(desk.alerts.recent)
+    ]
+    waiting = None if desk.outbox is None else await desk.outbox.waiting()
+    return answer(views.AlertList(items=items, counts=dict(desk.alerts.counts), waiting=waiting))
+
+
 async def healthz(_: Request) -> Response:
     """Say that the process is up."""
     return answer(views.Health(ok=True))
@@ -72,7 +104,7 @@ async def readyz(request: Request) -> Response:
     status = 503 if missing else 200
     if request.state.caller is None:
         return answer(views.Readiness(ready=not missing), status)
-    load = dispatcher.statistics
+    load = await dispatcher.statistics()
     found = views.Readiness(ready=not missing, missing=missing, running=load.running, queued=load.queued)
     return answer(found, status)
 
@@ -96,6 +128,7 @@ def _check_staff(caller: Caller) -> None:
 OPERATIONS = (
     Operation("GET", "/v1/servers", list_servers, {200: Answer("Servers", views.ServerList)}, (403,)),
     Operation("GET", "/v1/agents", list_agents, {200: Answer("Agents", views.AgentList)}, (403,)),
+    Operation("GET", "/v1/alerts", list_alerts, {200: Answer("Alerts", views.AlertList)}, (403,)),
     Operation("GET", "/healthz", healthz, {200: Answer("It is up", views.Health)}, is_open=True),
     Operation(
         "GET",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from handoff.store import Entry, Replayed, Token
 from orchestrator.desk import Desk
-from orchestrator.dispatch import Dispatcher
+from orchestrator.dispatch.protocol import Dispatcher
 from orchestrator.models.protocol import JsonObject
 from orchestrator.runs.journal import RunHeldError
 from orchestrator.runs.sessions import Sessions
@@ -23,6 +23,8 @@ from orchestrator.service.views import RunPage, RunView, summary_of, view_of
 from orchestrator.service.watching import Watch, within
 
 UNENDED = ("queued", "running")
+RESTS = ("ended", "waiting")
+"""Steps after which nothing goes on by itself."""
 
 ELSEWHERE_SECONDS = 1.0
 """How often the store is asked about a run that another process works on."""
@@ -71,7 +73,7 @@ class Front:
             await self._sessions.check(
                 str(body.session_id), principal=caller.principal, customer_id=customer_id
             )
-        with self.dispatcher.place():
+        async with self.dispatcher.place():
             started = self.desk.runner.request(
                 body.input,
                 customer_id=customer_id,
@@ -81,7 +83,7 @@ class Front:
             replayed = await self.desk.journal.queue(started, token=token)
             if replayed is not None:
                 return _replayed(replayed, fingerprint)
-            self.dispatcher.submit(started.run_id, started.session_id)
+            await self.dispatcher.submit(started.run_id, started.session_id)
         return Accepted(started.run_id, replayed=False)
 
     async def view(self, caller: Caller, run_id: str) -> RunView:
@@ -93,10 +95,10 @@ class Front:
 
     async def head(self, caller: Caller, run_id: str) -> JsonObject:
         """The run in short. Raises: RequestError when there is none the caller may see."""
-        record = await self.desk.journal.head(run_id)
-        if record is None or not caller.may_see(record.data["customer_id"]):
-            raise RequestError(404, "run_not_found", "there is no run with this id")
-        return record.data
+        head = await self.head_of(run_id)
+        if not caller.may_see(head["customer_id"]):
+            raise _unknown()
+        return head
 
     async def runs(self, caller: Caller, query: RunQuery) -> RunPage:
         """A page of the runs that meet the query's conditions, newest first."""
@@ -138,17 +140,19 @@ class Front:
         return await self.view(caller, run_id)
 
     async def resume(self, caller: Caller, run_id: str) -> RunView:
-        """Have an unfinished run worked on again. Raises: RequestError when it has ended."""
+        """Have an unfinished run worked on again. Raises: RequestError when it has ended, or waits."""
         head = await self._own_run(caller, run_id)
+        if head["status"] == "waiting_approval":
+            raise _waits()
         if head["status"] not in UNENDED:
             raise _ended(head["status"])
         if self.dispatcher.draining:
             raise RequestError(503, "draining", "the service is shutting down", retry_after_seconds=5)
-        self.dispatcher.submit(run_id, head["session_id"])
+        await self.dispatcher.submit(run_id, head["session_id"])
         return await self.view(caller, run_id)
 
     async def wait(self, run_id: str, seconds: float) -> None:
-        """Return when the run has ended, the time is over, or the service shuts down."""
+        """Return when the run rests, the time is over, or the service shuts down."""
         until = asyncio.get_running_loop().time() + seconds
         with self.watch.end(run_id) as ended:
             while not self.watch.closed and (left := until - asyncio.get_running_loop().time()) > 0:
@@ -159,7 +163,7 @@ class Front:
                 await within(ended, min(left, self.patience(run_id)))
 
     async def steps(self, run_id: str, after: int) -> AsyncGenerator[Entry | None, None]:
-        """The run's steps after that one until it has ended, each once it is durable; None is a sign of life.
+        """The run's steps after that one until it rests, each once it is durable; None is a sign of life.
 
         Read from the store as fast as they are taken, so that nothing piles up for a slow reader.
         """
@@ -172,8 +176,8 @@ class Front:
                     for entry in entries:
                         after = entry.seq
                         yield entry
-                        if entry.data["kind"] == "ended":
-                            return
+                    if entries and entries[-1].data["kind"] in RESTS and await self._rests(run_id, after):
+                        return
                     if not entries and not await within(stepped, self.patience(run_id)):
                         yield None
         finally:
@@ -183,6 +187,18 @@ class Front:
         """How long to wait for a sign of the run before the store is asked."""
         heartbeat = self.settings.heartbeat_seconds
         return heartbeat if self.dispatcher.holds(run_id) else min(heartbeat, ELSEWHERE_SECONDS)
+
+    async def _rests(self, run_id: str, seq: int) -> bool:
+        """Whether nothing followed that step: a run that waited may have gone on since."""
+        head = await self.head_of(run_id)
+        return head["seq"] <= seq and head["status"] not in UNENDED
+
+    async def head_of(self, run_id: str) -> JsonObject:
+        """The run in short, whoever asks. Raises: RequestError when there is none."""
+        record = await self.desk.journal.head(run_id)
+        if record is None:
+            raise _unknown()
+        return record.data
 
     async def _own_run(self, caller: Caller, run_id: str) -> JsonObject:
         head = await self.head(caller, run_id)
@@ -227,6 +243,19 @@ def _replayed(known: Replayed, fingerprint: str) -> Accepted:
             suggestion="use a new key for a new request, and the same body with the same key",
         )
     return Accepted(known.result["run_id"], replayed=True)
+
+
+def _unknown() -> RequestError:
+    return RequestError(404, "run_not_found", "there is no run with this id")
+
+
+def _waits() -> RequestError:
+    return RequestError(
+        409,
+        "run_waits",
+        "the run waits for a person's decision and goes on by itself then",
+        suggestion="decide about its escalations: GET /v1/escalations",
+    )
 
 
 def _ended(status: str) -> RequestError:

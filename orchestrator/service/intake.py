@@ -57,7 +57,7 @@ class Gate:
             return None
         if self._tokens is None:
             _check_this_machine(headers)
-            return Caller(LOCAL)
+            return Caller(LOCAL, decides=True)
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and (caller := self._tokens.caller(token.strip())):
             return caller

@@ -79,12 +79,13 @@ async def _asked(http: httpx2.AsyncClient, url: str) -> str | None:
         answer = await http.get(urlunsplit((place.scheme, place.netloc, "/readyz", "", "")))
     except httpx2.HTTPError as error:
         return f"nobody answers at {place.netloc} ({type(error).__name__})"
-    return _told(answer) if answer.status_code == 503 else None
+    return told_by(answer) if answer.status_code == 503 else None
 
 
-def _told(answer: httpx2.Response) -> str:
+def told_by(answer: httpx2.Response) -> str:
     """Why a server says that it is not ready, in its own words if it has any."""
     with suppress(ValueError, KeyError, TypeError):
         reason = answer.json()["reason"]
-        return "; ".join(str(reason[part]) for part in ("message", "suggestion") if part in reason)
+        message, suggestion = str(reason["message"]), reason.get("suggestion")
+        return f"{message}; {suggestion}" if suggestion else message
     return "it is not ready"

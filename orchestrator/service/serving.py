@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -14,10 +14,12 @@ import uvicorn
 
 from handoff.errors import StructuredError
 from handoff.retention import sweeping
-from orchestrator.desk import open_desk
-from orchestrator.dispatch import MAX_QUEUED, MAX_RUNNING, Dispatcher
+from orchestrator.desk import NAMESPACE, open_desk
+from orchestrator.dispatch.choice import Dispatching
+from orchestrator.dispatch.protocol import MAX_QUEUED, MAX_RUNNING
 from orchestrator.models.protocol import Model
 from orchestrator.runs.sessions import Sessions
+from orchestrator.runs.waking import Waking
 from orchestrator.service.app import create_app
 from orchestrator.service.front import Front
 from orchestrator.service.intake import is_loopback
@@ -66,23 +68,27 @@ async def serve(
     listener = open_listener(host, port, guarded=known is not None)
     try:
         watch = Watch()
+        dispatching = Dispatching(store_url, NAMESPACE, watch.stepped)
         async with open_desk(
             team,
             model=model,
             model_name=model_name,
             store_url=store_url,
             accept_loss=accept_loss,
-            on_step=watch.on_step,
+            on_step=dispatching.on_step,
         ) as desk:
             sessions = Sessions(team, desk.journal)
-            dispatcher = Dispatcher(
-                desk.runner, desk.journal, sessions, max_running=max_running, max_queued=max_queued
+            dispatcher = dispatching.dispatcher(
+                desk.runner, desk.journal, max_running=max_running, max_queued=max_queued
             )
-            front = Front(desk, dispatcher, sessions, watch, settings)
-            taken_up = await dispatcher.recover()
-            log.info("serving", url=_url(listener), runs_taken_up=taken_up)
-            async with sweeping([desk.store]):
-                await _serve_until_told(create_app(front, tokens=known), listener, front, listening)
+            async with aclosing(dispatcher):
+                front = Front(desk, dispatcher, sessions, watch, settings)
+                taken_up = await dispatcher.recover()
+                log.info("serving", url=_url(listener), runs_taken_up=taken_up)
+                waking = Waking(desk.decisions, dispatcher.submit)
+                watch.on_rest = waking.look
+                async with sweeping([desk.store]), waking.running():
+                    await _serve_until_told(create_app(front, tokens=known), listener, front, listening)
     finally:
         listener.close()
 

@@ -9,6 +9,11 @@
     sha256 = "03ac…"
     customer_id = "cus_1001"
 
+    [[tokens]]
+    principal = "grace"
+    sha256 = "2c26…"
+    decides = true
+
 Several tokens of one principal may be valid at once, so that a new one can be given out before the old
 one is taken away. A changed file counts from the next request on; one that cannot be read does not.
 """
@@ -20,10 +25,10 @@ import secrets
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import structlog
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +50,9 @@ class Caller:
     customer_id: str | None = None
     """The only customer this caller may speak for; None for staff, who name the customer with each run."""
 
+    decides: bool = False
+    """Whether this caller is a person who may decide about escalations."""
+
     @property
     def is_staff(self) -> bool:
         return self.customer_id is None
@@ -60,6 +68,13 @@ class _Entry(BaseModel):
     principal: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", to_lower=True)]
     customer_id: CustomerId | None = None
+    decides: bool = False
+
+    @model_validator(mode="after")
+    def _staff_decide(self) -> Self:
+        if self.decides and self.customer_id is not None:
+            raise ValueError("a token for one customer cannot decide; leave decides or customer_id out")
+        return self
 
 
 class _File(BaseModel):
@@ -118,7 +133,7 @@ def _read(path: Path) -> dict[str, Caller]:
         raise TokenFileError(f"the token file {path}: {where}: {first['msg']}") from error
     if not found.tokens:
         raise TokenFileError(f"the token file {path} names no token")
-    return {entry.sha256: Caller(entry.principal, entry.customer_id) for entry in found.tokens}
+    return {entry.sha256: Caller(entry.principal, entry.customer_id, entry.decides) for entry in found.tokens}
 
 
 def _changed_at(path: Path) -> tuple[int, int]:

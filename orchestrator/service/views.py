@@ -39,7 +39,7 @@ class RunPage(BaseModel):
 class RunView(RunReport):
     """A run: what `switchboard ask --json` prints, and what only the service knows.
 
-    Until the run has ended `result` is empty and the rest says how far it is.
+    Until the run rests `result` is empty and the rest says how far it is.
     """
 
     input: str
@@ -67,6 +67,18 @@ class ServerTool(BaseModel):
     description: str
 
 
+class AddressView(BaseModel):
+    """One address of a server."""
+
+    address: str
+    """The URL, or `command` for a server that is started here."""
+    connected: bool
+    circuit: str
+    """`closed`: calls go through; `open`: it is left alone; `half_open`: one call is let through to see."""
+    retry_in_seconds: float | None
+    """Until the next call is let through; null while calls go through."""
+
+
 class ServerView(BaseModel):
     """A server of the team."""
 
@@ -80,6 +92,8 @@ class ServerView(BaseModel):
     """Calls in flight."""
     queued: int
     max_running: int
+    addresses: list[AddressView]
+    """In order of preference."""
     tools: list[ServerTool]
 
 
@@ -103,6 +117,28 @@ class AgentView(BaseModel):
 
 class AgentList(BaseModel):
     items: list[AgentView]
+
+
+class AlertView(BaseModel):
+    """Something that an operator has to know."""
+
+    id: str
+    kind: str
+    message: str
+    at: datetime
+    run_id: str | None
+    details: dict[str, str]
+
+
+class AlertList(BaseModel):
+    """What operators were told of since this process began."""
+
+    items: list[AlertView]
+    """The last fifty, newest first."""
+    counts: dict[str, int]
+    """All of them, by kind."""
+    waiting: int | None
+    """Those that the webhook has not taken yet; null without a webhook."""
 
 
 class Health(BaseModel):
@@ -137,9 +173,9 @@ def view_of(
 ) -> RunView:
     """A run with all that came of it so far."""
     started = state.started
-    ended = state.ended
-    until = head["updated_at"] if ended is not None else now
-    so_far = state if ended is not None else replace(state, ended=Ended(status=head["status"], result=""))
+    rests = state.resting is not None
+    until = head["updated_at"] if rests else now
+    so_far = state if rests else replace(state, ended=Ended(status=head["status"], result=""))
     seconds = max(0.0, until - started.created_at)
     return RunView(
         **report_of(so_far, children, model=model, seconds=seconds).model_dump(),

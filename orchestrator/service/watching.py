@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from orchestrator.runs.steps import Ended, Step
 
 _Waiting = dict[str, set[asyncio.Event]]
 
@@ -18,21 +16,30 @@ class Watch:
         self._steps: _Waiting = {}
         self._ends: _Waiting = {}
         self._closed = False
+        self.on_rest: Callable[[], None] = lambda: None
+        """Called when a run has come to rest: it may wait for a person, until a deadline."""
 
     @property
     def closed(self) -> bool:
         """Whether the service is shutting down, and waiting should end."""
         return self._closed
 
-    def on_step(self, run_id: str, step: Step) -> None:
-        """Wake those who wait for this run."""
+    def stepped(self, run_id: str, rests: bool) -> None:
+        """Wake those who wait for this run; an empty id wakes everybody, because something was missed."""
+        if not run_id:
+            self._wake_all()
+            return
         _wake(self._steps.get(run_id, set()))
-        if isinstance(step, Ended):
+        if rests:
             _wake(self._ends.get(run_id, set()))
+            self.on_rest()
 
     def close(self) -> None:
         """Wake everybody, for the last time."""
         self._closed = True
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         for events in (*self._steps.values(), *self._ends.values()):
             _wake(events)
 

@@ -12,13 +12,13 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from pydantic import ValidationError
 
+from handoff.canonical import canonical_json
 from handoff.checkpoints import current_fence
-from handoff.envelope import canonical_json
 from handoff.errors import JsonObject
 from handoff.meta import CUSTOMER_META
-from servers._access import LOCAL, Call
+from servers._access import LOCAL, Call, acting_identity
 from servers._hosting.failures import refused_arguments, unknown_argument
-from servers._results import InvalidError
+from servers._results import ForbiddenError, InvalidError
 
 CallContext = Context[Any, Any]
 
@@ -58,19 +58,39 @@ def validated(tool: Tool, arguments: JsonObject) -> JsonObject:
 
 
 def principal_of(context: CallContext | None) -> str:
-    """Who calls. Everybody who reaches a server over stdio or loopback is the machine's own user."""
-    return LOCAL
+    """Who calls, as tokens and sessions are kept apart by."""
+    identity = acting_identity()
+    return identity.principal if identity is not None else LOCAL
+
+
+def party_of(context: CallContext | None) -> str:
+    """Whose conversations and handoffs a call may reach: the caller's, apart for each customer.
+
+    The id of a session is no credential: one customer's conversation must not show another's.
+    """
+    principal, identity = principal_of(context), acting_identity()
+    customer_id = _meta_of(context).get(CUSTOMER_META)
+    tied = identity is not None and identity.customer_id is not None
+    return principal if customer_id is None or tied else f"{principal}@{customer_id}"
 
 
 def customer_of(context: CallContext | None) -> str | None:
     """The customer the call is restricted to; None for staff, who leave the key out altogether.
 
-    Raises: InvalidError for an id that is none: restricting to nobody must not mean not restricting.
+    Raises: InvalidError for an id that is none: restricting to nobody must not mean not restricting;
+    ForbiddenError for another customer than the caller's credential is tied to.
     """
-    meta = _meta_of(context)
+    identity, meta = acting_identity(), _meta_of(context)
+    tied_to = identity.customer_id if identity is not None else None
     if CUSTOMER_META not in meta:
-        return None
+        return tied_to
     customer_id = meta[CUSTOMER_META]
+    if tied_to is not None and customer_id != tied_to:
+        raise ForbiddenError(
+            "the caller may only act for one customer, and this is another",
+            field=f"_meta.{CUSTOMER_META}",
+            suggestion="leave the key out",
+        )
     if not isinstance(customer_id, str) or not _CUSTOMER_ID.fullmatch(customer_id):
         raise InvalidError(
             f"_meta.{CUSTOMER_META} is not a customer id",

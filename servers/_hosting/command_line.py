@@ -11,6 +11,18 @@ from typing import Annotated
 import typer
 
 from handoff.errors import StructuredError
+from servers._auth.options import (
+    AudienceOption,
+    HostsOption,
+    IssuerOption,
+    KeysOption,
+    MostOption,
+    PaceOption,
+    PublicUrlOption,
+    TokensOption,
+    host_names,
+)
+from servers._auth.settings import MAX_REQUESTS, REQUESTS_PER_MINUTE, AccessSettings
 from servers._definition import ServerDefinition
 from servers._hosting.opening import ACCEPT_LOSS_VARIABLE, STORE_VARIABLE
 from servers._hosting.serving import Settings, check, described, load, say, serve
@@ -57,6 +69,9 @@ def _app(definition: ServerDefinition) -> typer.Typer:
     from servers._install.desktop import add_desktop_commands
 
     add_desktop_commands(app, definition)
+    from servers._auth.token_commands import add_token_commands
+
+    add_token_commands(app)
     if definition.commands is not None:
         definition.commands(app)
     return app
@@ -66,7 +81,9 @@ def _serving(definition: ServerDefinition) -> Callable[..., None]:
     def start(
         context: typer.Context,
         http: Annotated[bool, typer.Option("--http", help="Serve HTTP at /mcp instead of stdio.")] = False,
-        host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+        host: Annotated[
+            str, typer.Option(help="Address to listen on; other than this machine needs credentials.")
+        ] = "127.0.0.1",
         port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
         store: StoreOption = None,
         demo: Annotated[
@@ -82,6 +99,14 @@ def _serving(definition: ServerDefinition) -> Callable[..., None]:
                 help="Be ready on a Redis whose settings may lose what it acknowledged.",
             ),
         ] = False,
+        tokens: TokensOption = None,
+        jwks: KeysOption = None,
+        issuer: IssuerOption = None,
+        audience: AudienceOption = None,
+        public_url: PublicUrlOption = None,
+        allowed_host: HostsOption = None,
+        requests_per_minute: PaceOption = REQUESTS_PER_MINUTE,
+        max_requests: MostOption = MAX_REQUESTS,
         check: Annotated[bool, typer.Option("--check", help="Open everything, report, and exit.")] = False,
         version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     ) -> None:
@@ -93,6 +118,16 @@ def _serving(definition: ServerDefinition) -> Callable[..., None]:
             demo=demo,
             read_only=read_only,
             accept_loss=accept_loss,
+            access=AccessSettings(
+                tokens=tokens,
+                jwks=jwks,
+                issuer=issuer,
+                audience=audience,
+                public_url=public_url,
+                allowed_hosts=host_names(allowed_host),
+                requests_per_minute=requests_per_minute,
+                max_requests=max_requests,
+            ),
         )
         if version:
             _show_version()

@@ -21,10 +21,12 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, InputRequiredResult, TextContent
 from mcp.types import Tool as ListedTool
 
-from handoff.errors import JsonObject, StructuredError
+from handoff.errors import JsonObject, StructuredError, allow_failure
 from handoff.tool_results import tool_error, tool_result
 from servers._access import Call, serving
 from servers._hosting.admission import Admission
+from servers._hosting.asking import Asking
+from servers._hosting.callers import Callers
 from servers._hosting.calls import TOKEN, CallContext, call_of, customer_of, validated
 from servers._hosting.failures import (
     DeadlineExceededError,
@@ -35,7 +37,7 @@ from servers._hosting.failures import (
 )
 from servers._hosting.schemas import closed, without_titles
 from servers._records import ReplayedCall, replay, token_key
-from servers._results import ForbiddenError, NotFoundError
+from servers._results import ApprovalRequiredError, ForbiddenError, NotFoundError
 
 if TYPE_CHECKING:
     from mcp.server.extension import Extension
@@ -75,7 +77,9 @@ class GuardedServer(MCPServer[Any]):
         instructions: str,
         version: str,
         tools: list[Tool],
+        callers: Callers,
         extensions: Sequence[Extension] = (),
+        asking: Asking | None = None,
         read_only: bool = False,
         limits: Limits | None = None,
     ) -> None:
@@ -86,11 +90,14 @@ class GuardedServer(MCPServer[Any]):
             version=version,
             tools=tools,
             extensions=extensions,
+            middleware=[callers],
             log_level="WARNING",
             cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="private")},
         )
         self.store = store
         self.limits = limits or Limits()
+        self.callers = callers
+        self._asking = asking
         self._read_only = read_only
         self._admission = Admission(running=self.limits.max_in_flight, waiting=self.limits.max_waiting)
         self._own = frozenset(tool.name for tool in tools)
@@ -98,10 +105,15 @@ class GuardedServer(MCPServer[Any]):
             tool.parameters = closed(without_titles(tool.parameters))
             if tool.fn_metadata.output_schema is not None:
                 tool.fn_metadata.output_schema = without_titles(tool.fn_metadata.output_schema)
+                allow_failure(tool.fn_metadata.output_schema)
 
     async def list_tools(self) -> list[ListedTool]:
-        """The tools a caller may use; a read-only server does not show those that write its records."""
-        allowed = {tool.name for tool in self._tool_manager.list_tools() if self._allows(tool)}
+        """The tools the caller may use; a read-only server does not show those that write its records."""
+        allowed = {
+            tool.name
+            for tool in self._tool_manager.list_tools()
+            if self._allows(tool) and self.callers.may_call(tool.name)
+        }
         return [tool for tool in await super().list_tools() if tool.name in allowed]
 
     async def call_tool(
@@ -114,10 +126,10 @@ class GuardedServer(MCPServer[Any]):
                 raise UnknownToolError(
                     "this server has no tool of that name", suggestion="take a name from tools/list"
                 )
+            self.callers.check(name, customer_of(context))
             asked = validated(tool, arguments)
             if name in self._own:
                 return await self._serve(tool, call_of(tool, asked, context), arguments, context)
-            customer_of(context)
             # An extension's tools keep their own tokens, limits and deadlines, and the tools they run
             # come back here: a slot held around them could wait for itself.
             return await super().call_tool(name, arguments, context)
@@ -137,7 +149,9 @@ class GuardedServer(MCPServer[Any]):
         Raises: MCPError whose data is the structured error.
         """
         try:
-            if customer_of(context) is not None:
+            customer_id = customer_of(context)
+            self.callers.check_reading(customer_id)
+            if customer_id is not None:
                 raise ForbiddenError(
                     "this conversation may only use its own customer's records, through the tools",
                     suggestion="use the tools, or read as staff",
@@ -147,13 +161,10 @@ class GuardedServer(MCPServer[Any]):
         except MCPError:
             raise
         except ResourceNotFoundError:
-            raise _as_mcp_error(
-                NotFoundError(
-                    "this server has no such resource",
-                    field="uri",
-                    suggestion="take a URI from resources/list",
-                )
-            ) from None
+            missing = NotFoundError(
+                "this server has no such resource", field="uri", suggestion="take a URI from resources/list"
+            )
+            raise _as_mcp_error(missing) from None
         except Exception as error:
             raise _as_mcp_error(failure(cause_of(error), "resources/read")) from None
 
@@ -164,6 +175,21 @@ class GuardedServer(MCPServer[Any]):
                 await extension.close()
 
     async def _serve(
+        self, tool: Tool, call: Call, arguments: JsonObject, context: CallContext | None
+    ) -> CallToolResult | InputRequiredResult:
+        try:
+            return await self._run(tool, call, arguments, context)
+        except Exception as error:
+            needed = cause_of(error)
+            if self._asking is None or not isinstance(needed, ApprovalRequiredError):
+                raise
+            # Outside of any slot and deadline: a person may take their time.
+            asked = await self._asking.ask(needed, self.callers.current(), context)
+            if not asked:
+                raise
+        return await self._run(tool, call, arguments, context) if asked is True else asked
+
+    async def _run(
         self, tool: Tool, call: Call, arguments: JsonObject, context: CallContext | None
     ) -> CallToolResult | InputRequiredResult:
         with serving(call):

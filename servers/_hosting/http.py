@@ -1,9 +1,11 @@
-"""Serving many hosts over streamable HTTP: `/mcp`, and `/healthz` and `/readyz` for whoever keeps it up."""
+"""Serving many hosts over streamable HTTP: `/mcp`, and `/healthz` and `/readyz` for whoever keeps it up.
+
+Who may reach which of it is decided in `servers._auth`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -13,8 +15,14 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from handoff.errors import StructuredError
+from servers._auth.calls import MAX_BODY_BYTES
+from servers._auth.gate import Gate
+from servers._auth.hosts import allowed_names
+from servers._auth.resource import Resource
+from servers._auth.settings import AccessSettings, is_loopback
 from servers._hosting.readiness import readiness
 
 if TYPE_CHECKING:
@@ -32,29 +40,65 @@ class AddressError(StructuredError):
     code = "address_refused"
 
 
-def http_app(server: GuardedServer) -> Starlette:
-    """The ASGI app. Stateless also for hosts of the older protocol era: any replica answers any call."""
+def http_app(
+    server: GuardedServer, access: AccessSettings | None = None, *, host: str = "127.0.0.1"
+) -> Starlette:
+    """The ASGI app. Stateless also for hosts of the older protocol era: any replica answers any call.
+
+    `host` is the address that is listened on. Raises: StructuredError when `access` cannot be used.
+    """
+    access = access or AccessSettings()
+    names = allowed_names(host, access)
+    resource = Resource(server.title or server.name, server.callers.scopes, access)
+    credentials = access.opened() if access.asks_for_credentials else None
+    app = server.streamable_http_app(
+        stateless_http=True, transport_security=names, max_request_body_size=MAX_BODY_BYTES
+    )
+    app.router.routes.extend(_own_routes(server, resource if credentials is not None else None))
+    app.add_middleware(
+        Gate,
+        credentials=credentials,
+        resource=resource,
+        scopes=server.callers.scopes,
+        names=names,
+        settings=access,
+    )
+    return app
+
+
+def _own_routes(server: GuardedServer, resource: Resource | None) -> list[Route]:
+    async def healthz(_: Request) -> JSONResponse:
+        return JSONResponse({"ok": True})
 
     async def readyz(_: Request) -> JSONResponse:
         found = await readiness(server.store)
         return JSONResponse(found, status_code=200 if found["ready"] else 503)
 
-    server.custom_route("/healthz", methods=["GET"])(_healthz)
-    server.custom_route("/readyz", methods=["GET"])(readyz)
-    return server.streamable_http_app(stateless_http=True)
+    async def metadata(request: Request) -> JSONResponse:
+        assert resource is not None  # else its routes are not there
+        return JSONResponse(resource.metadata(request.url.scheme, request.headers))
+
+    told = [Route(path, metadata) for path in resource.metadata_paths] if resource is not None else []
+    return [Route("/healthz", healthz), Route("/readyz", readyz), *told]
 
 
 async def serve_http(
-    server: GuardedServer, *, host: str, port: int, listening: Callable[[str], None] = lambda _: None
+    server: GuardedServer,
+    *,
+    host: str,
+    port: int,
+    access: AccessSettings | None = None,
+    listening: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; calls in work are finished first. `listening` gets the URL.
 
-    Raises: AddressError when `host` is not loopback or the port is taken.
+    Raises: AddressError when the port is taken, or `host` is not loopback and no credentials are asked for;
+    StructuredError when `access` cannot be used.
     """
-    listener = open_listener(host, port)
+    listener = open_listener(host, port, guarded=access is not None and access.asks_for_credentials)
     try:
         config = uvicorn.Config(
-            http_app(server),
+            http_app(server, access, host=host),
             http="h11",  # httptools does not trim header values, which the protocol demands
             log_config=None,
             access_log=False,
@@ -66,17 +110,17 @@ async def serve_http(
         listener.close()
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket on a loopback address: without access tokens nobody else may reach the server.
+def open_listener(host: str, port: int, *, guarded: bool = False) -> socket.socket:
+    """A listening socket. Without access tokens only this machine may reach the server.
 
     Raises: AddressError
     """
     address = "127.0.0.1" if host == "localhost" else host
-    if not _is_loopback(address):
+    if not guarded and not is_loopback(address):
         raise AddressError(
-            "HTTP is served on this machine only, because there are no access tokens",
+            "without access tokens HTTP is served on this machine only",
             field="--host",
-            suggestion="use --host 127.0.0.1",
+            suggestion="give it a token file with --tokens, or use --host 127.0.0.1",
         )
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -92,19 +136,9 @@ def open_listener(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _is_loopback(address: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(address).is_loopback
-    return False
-
-
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}/mcp" if ":" in host else f"http://{host}:{port}/mcp"
-
-
-async def _healthz(_: Request) -> JSONResponse:
-    return JSONResponse({"ok": True})
 
 
 class _Server(uvicorn.Server):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from handoff.errors import StoreError, VersionConflictError
-from handoff.store import ABSENT, Committed, Put, Replayed, Store, Write
+from handoff.store import ABSENT, Committed, Put, Replayed, Store, Write, new_id
 from servers._definition import ServerDefinition
 
 STORE_VARIABLE = "SWITCHBOARD_STORE"
@@ -18,6 +19,11 @@ ACCEPT_LOSS_VARIABLE = "SWITCHBOARD_ACCEPT_LOSS"
 NOTES = "server_notes"
 """Collection of what a server remembers about its own store."""
 _DEMO = "demo"
+_LOADING = "demo:loading"
+_LOADING_SECONDS = 30.0
+"""How long a replica that loads the demo data keeps the others waiting, should it die."""
+_POLL_SECONDS = 0.1
+_THERE = "the demo data is there already"
 
 
 async def open_server_store(name: str, url: str | None, *, accept_loss: bool = False) -> Store:
@@ -46,12 +52,33 @@ def _default_url(name: str) -> str:
 async def fill_with_demo(definition: ServerDefinition, store: Store) -> str:
     """Load the demo data if nothing is stored yet; returns what happened, for the operator.
 
+    Replicas that start together wait for the one that loads.
     Raises: StoreError when an earlier load broke off half-way.
     """
+    if (note := await store.get(NOTES, _DEMO)) is not None and note.data["complete"]:
+        return _THERE
+    async with _loading_alone(store):
+        return await _fill(definition, store)
+
+
+@asynccontextmanager
+async def _loading_alone(store: Store) -> AsyncIterator[None]:
+    owner = new_id("demo")
+    while True:
+        if (lease := await store.acquire(_LOADING, owner, _LOADING_SECONDS)) is not None:
+            break
+        await asyncio.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        await store.release(lease)
+
+
+async def _fill(definition: ServerDefinition, store: Store) -> str:
     note = await store.get(NOTES, _DEMO)
     if note is not None:
         if note.data["complete"]:
-            return "the demo data is there already"
+            return _THERE
         raise StoreError(
             "an earlier start broke off while it loaded the demo data", suggestion="use a new store"
         )

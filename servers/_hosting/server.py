@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -20,11 +21,16 @@ from handoff.retention import Sweepable, keeping
 from handoff.store import Store
 from handoff.store_checkpoints import StoreCheckpoints
 from handoff.stored_contexts import StoredContexts
+from servers._auth.scopes import Scopes
 from servers._definition import ServerDefinition
 from servers._feed import Feed, offer_changes
 from servers._handoffs import HandoffSettings
-from servers._hosting.calls import principal_of
+from servers._hosting.asking import Asking
+from servers._hosting.callers import Callers
+from servers._hosting.calls import party_of
 from servers._hosting.guard import GuardedServer, Limits
+from servers._hosting.people import offer_to_people
+from servers._people import Approver, PeopleRoute
 from servers._tools import ToolTraits, declared_tools
 
 Transport = Literal["stdio", "http"]
@@ -45,13 +51,20 @@ def build_server(
     store: Store,
     *,
     transport: Transport = "stdio",
+    asks_for_credentials: bool = False,
     read_only: bool = False,
     limits: Limits | None = None,
     handoffs: HandoffSettings | None = None,
 ) -> GuardedServer:
     """The server of a definition over its open store; whoever builds it closes it."""
     return hosted(
-        definition, store, transport=transport, read_only=read_only, limits=limits, handoffs=handoffs
+        definition,
+        store,
+        transport=transport,
+        asks_for_credentials=asks_for_credentials,
+        read_only=read_only,
+        limits=limits,
+        handoffs=handoffs,
     ).server
 
 
@@ -60,6 +73,7 @@ def hosted(
     store: Store,
     *,
     transport: Transport = "stdio",
+    asks_for_credentials: bool = False,
     read_only: bool = False,
     limits: Limits | None = None,
     handoffs: HandoffSettings | None = None,
@@ -68,10 +82,16 @@ def hosted(
     limits = limits or Limits()
     handoffs = handoffs or HandoffSettings()
     extension = _handoff(definition.name, store, transport, limits, handoffs)
+    declared = declared_tools(definition.tools(store))
     tools = [
-        _as_mcp_tool(_keeping_its_token(method, traits, handoffs), traits)
-        for method, traits in declared_tools(definition.tools(store))
+        _as_mcp_tool(_keeping_its_token(method, traits, handoffs), traits) for method, traits in declared
     ]
+    people = definition.people(store) if definition.people is not None else ()
+    approver = definition.approver(store) if definition.approver is not None else None
+    scopes = scopes_of(definition.name, declared, people, approver)
+    local = None
+    if not asks_for_credentials:
+        local = scopes.local(os.environ, with_person=transport == "stdio")
     server = GuardedServer(
         definition.name,
         store,
@@ -79,12 +99,30 @@ def hosted(
         instructions=definition.instructions,
         version=distribution_version(),
         tools=tools,
+        callers=Callers(scopes, local),
         extensions=[extension],
+        asking=Asking(approver) if approver is not None else None,
         read_only=read_only,
         limits=limits,
     )
     offer_changes(server, Feed(definition.name, store))
+    offer_to_people(server, people)
     return Hosted(server, (store, extension))
+
+
+def scopes_of(
+    name: str,
+    declared: Sequence[tuple[Callable[..., Awaitable[Any]], ToolTraits]],
+    people: Sequence[PeopleRoute] = (),
+    approver: Approver | None = None,
+) -> Scopes:
+    """Which scope what of a server needs, as it is declared with the tools and the routes."""
+    asked = {approver.scope} if approver is not None else set()
+    return Scopes(
+        of_tools={method.__name__: f"{name}:{traits.scope}" for method, traits in declared},
+        of_people=frozenset({route.scope for route in people} | asked),
+        reading=f"{name}:read",
+    )
 
 
 def _handoff(
@@ -99,7 +137,7 @@ def _handoff(
         StoredContexts(store),
         max_in_flight=limits.max_in_flight,
         allows_hint=every_tool,
-        principal=principal_of,
+        principal=party_of,
         default_ttl_seconds=3600 if by_model else DEFAULT_TTL_SECONDS,
         max_context_bytes=4096 if by_model else None,
         keys=handoffs.keys,

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-from handoff.envelope import canonical_json
+from handoff.canonical import canonical_json
 from handoff.errors import JsonObject
 from handoff.store import ABSENT, Append, Index, Store, Write
 from servers._access import Call

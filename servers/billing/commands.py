@@ -16,6 +16,7 @@ from servers._hosting.command_line import StoreOption
 from servers._hosting.opening import open_server_store
 from servers._hosting.serving import described, say
 from servers._results import Page
+from servers.billing.approval_views import listed, shown
 from servers.billing.approvals import Approval, ApprovalStatus
 from servers.billing.decisions import Decision, Decisions
 from servers.billing.ledger import utc_now
@@ -46,14 +47,15 @@ def list_approvals(
 ) -> None:
     """List the refunds that wait for a decision, oldest first."""
 
-    async def read(decisions: Decisions) -> tuple[Page[Approval], bool]:
+    async def read(decisions: Decisions) -> tuple[Page[Approval], bool, JsonObject]:
         found = await (decisions.everything() if everything else decisions.waiting())
-        return found, await decisions.has_invoices()
+        told = await listed(decisions, found) if as_json else {}
+        return found, await decisions.has_invoices(), told
 
-    page, has_invoices = _run(_chosen(context, store), as_json, read)
+    page, has_invoices, told = _run(_chosen(context, store), as_json, read)
     now = utc_now()
     if as_json:
-        _echo_json({"items": [_as_json(each, now) for each in page.items], "more": page.more})
+        _echo_json(told)
     elif page.items:
         typer.echo("\n\n".join(_block(each, now) for each in page.items))
         if page.more:
@@ -75,13 +77,14 @@ def show_approval(
     approval, history = _run(_chosen(context, store), as_json, read)
     now = utc_now()
     if as_json:
-        _echo_json({**_as_json(approval, now), "history": history})
+        _echo_json({**shown(approval, now), "history": history})
         return
     typer.echo(_block(approval, now))
     for entry in history:
         about = f"  ({_plain(entry['reason'])})" if entry.get("reason") else ""
+        source = f", {_plain(entry['source'])}" if entry.get("source") else ""
         at = _moment(datetime.fromisoformat(entry["at"]))
-        typer.echo(f"  {at}  {entry['event']} by {_plain(entry['by'])}{about}")
+        typer.echo(f"  {at}  {entry['event']} by {_plain(entry['by'])}{source}{about}")
 
 
 def approve(
@@ -109,10 +112,14 @@ def reject(
 def _decide(approval_id: str, decision: Decision, reason: str, as_json: bool, store: str | None) -> None:
     by = _person()
     approval = _run(
-        store, as_json, lambda decisions: decisions.decide(approval_id, decision, by=by, reason=reason)
+        store,
+        as_json,
+        lambda decisions: decisions.decide(
+            approval_id, decision, by=by, source="the command line", reason=reason
+        ),
     )
     if as_json:
-        _echo_json(_as_json(approval, utc_now()))
+        _echo_json(shown(approval, utc_now()))
         return
     typer.echo(f"{decision.capitalize()} by {_plain(by)}:")
     typer.echo(_block(approval, utc_now()))
@@ -167,16 +174,6 @@ def _block(approval: Approval, now: datetime) -> str:
     elif approval.status_at(now) in (ApprovalStatus.PENDING, ApprovalStatus.APPROVED):
         lines.append(f"  expires   {_moment(approval.expires_at)}")
     return "\n".join(lines)
-
-
-def _as_json(approval: Approval, now: datetime) -> JsonObject:
-    shown = approval.model_dump(mode="json", exclude={"request", "number"})
-    terms = approval.terms
-    return {
-        **shown,
-        "status": approval.status_at(now).value,
-        "amount": format_money(terms.amount_minor, terms.currency),
-    }
 
 
 def _echo_json(value: JsonObject) -> None:

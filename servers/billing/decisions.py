@@ -1,7 +1,7 @@
 """A person's side of approvals: what waits, and yes or no.
 
-Only the command line (and other channels that know a person) imports this; no tool does, so no agent
-can decide about its own request.
+Only the command line and other channels that know a person import this; no tool does, so no agent can
+decide about its own request.
 """
 
 from __future__ import annotations
@@ -62,8 +62,10 @@ class Decisions:
         """What happened to an approval, oldest first."""
         return [entry.data for entry in await self._store.entries(AUDIT, approval_id)]
 
-    async def decide(self, approval_id: str, decision: Decision, *, by: str, reason: str = "") -> Approval:
-        """Record the decision of `by` on a request that still waits.
+    async def decide(
+        self, approval_id: str, decision: Decision, *, by: str, source: str, reason: str = ""
+    ) -> Approval:
+        """Record the decision of `by`, which came from `source`, on a request that still waits.
 
         Raises: NotFoundError; ConflictError when it was decided, used or expired before; ForbiddenError
         when whoever asked tries to decide.
@@ -72,8 +74,8 @@ class Decisions:
         async def once() -> Approval:
             found = await self._found(approval_id)
             now = self._clock()
-            await self._check_decidable(found, by, now)
-            return await self._record(found, decision, by, reason, now)
+            await self._check_decidable(found, by, source, now)
+            return await self._record(found, decision, by, source, reason, now)
 
         async with self._store.locks.of("approvals", approval_id):
             return await until_won("approvals", once)
@@ -84,7 +86,7 @@ class Decisions:
         )
 
     async def _record(
-        self, found: Found, decision: Decision, by: str, reason: str, now: datetime
+        self, found: Found, decision: Decision, by: str, source: str, reason: str, now: datetime
     ) -> Approval:
         approval, version = found
         decided = approval.model_copy(
@@ -97,27 +99,27 @@ class Decisions:
             }
         )
         put = self._records.put(decided.approval_id, decided, expected=version)
-        audit = audit_entry(decided.approval_id, decision, by, now, reason=reason)
+        audit = audit_entry(decided.approval_id, decision, by, now, source=source, reason=reason)
         await self._store.commit([put, audit], actor=by)
         return decided
 
-    async def _check_decidable(self, found: Found, by: str, now: datetime) -> None:
+    async def _check_decidable(self, found: Found, by: str, source: str, now: datetime) -> None:
         approval = found[0]
         if by == approval.requested_by:
-            await self._note_refusal(approval, by, now)
+            await self._note_refusal(approval, by, source, now)
             raise ForbiddenError("whoever asks for an approval cannot give it", field="approval_id")
         status = approval.status_at(now)
         if status is ApprovalStatus.PENDING:
             return
         if status is not approval.status:
             await self._store.commit(expire(self._records, found, now), actor=by)
-        await self._note_refusal(approval, by, now)
+        await self._note_refusal(approval, by, source, now)
         raise ConflictError(
             f"this approval is {status.value}; only a pending one can be decided",
             field="approval_id",
             suggestion="if the refund is still wanted, the call has to be made again",
         )
 
-    async def _note_refusal(self, approval: Approval, by: str, now: datetime) -> None:
-        entry = audit_entry(approval.approval_id, "decision_refused", by, now)
+    async def _note_refusal(self, approval: Approval, by: str, source: str, now: datetime) -> None:
+        entry = audit_entry(approval.approval_id, "decision_refused", by, now, source=source)
         await self._store.commit([entry], actor=by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from pydantic import Field
 from handoff.store import Store
 from servers._access import current_call
 from servers._definition import LoadReport, ServerDefinition
+from servers._people import Approver, PeopleRoute
 from servers._results import Cursor, Limit, Page
 from servers._text import AskedId
 from servers._tools import read_tool, write_tool
@@ -75,7 +77,7 @@ class BillingTools:
         """
         return await self._duplicates.report(current_call(), customer_id)
 
-    @write_tool("Refund a payment", destructive=True)
+    @write_tool("Refund a payment", destructive=True, scope="refund")
     async def process_refund(
         self,
         invoice_id: AskedId,
@@ -130,6 +132,18 @@ async def _load_file(store: Store, path: Path) -> LoadReport:
     return await load_file(store, path)
 
 
+def _people(store: Store) -> Sequence[PeopleRoute]:
+    from servers.billing.approval_routes import approval_routes
+
+    return approval_routes(store)
+
+
+def _approver(store: Store) -> Approver:
+    from servers.billing.approval_questions import RefundApprover
+
+    return RefundApprover(store)
+
+
 def _commands(app: typer.Typer) -> None:
     from servers.billing.commands import add_approvals
 
@@ -148,4 +162,6 @@ DEFINITION = ServerDefinition(
     load_demo=_load_demo,
     load_file=_load_file,
     commands=_commands,
+    people=_people,
+    approver=_approver,
 )

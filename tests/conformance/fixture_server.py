@@ -1,4 +1,4 @@
-"""A server as it is shipped, with the suite's fixtures on it: `python -m tests.conformance.fixture_server`."""
+"""A server as it is shipped, with the suite's fixtures mounted on it; takes the URL of its store."""
 
 from __future__ import annotations
 

@@ -68,6 +68,18 @@ def _tools(server: MCPServer) -> None:
             raise MCPError(MISSING_REQUIRED_CLIENT_CAPABILITY, "this tool needs sampling", needed)
         return "declared"
 
+    @server.tool()
+    async def test_trigger_tool_change(context: Context) -> str:
+        """Tell subscribers that the tools changed."""
+        await context.notify_tools_changed()
+        return "told"
+
+    @server.tool()
+    async def test_trigger_prompt_change(context: Context) -> str:
+        """Tell subscribers that the prompts changed."""
+        await context.notify_prompts_changed()
+        return "told"
+
 
 def _content_tools(server: MCPServer) -> None:
     embedded = EmbeddedResource(

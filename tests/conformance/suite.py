@@ -64,8 +64,3 @@ def _scenarios(results: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         named = re.fullmatch(r"server-(.+)-\d{4}-\d\d-\d\dT[\d-]+Z", file.parent.name)
         assert named is not None, file.parent.name
         yield named[1], json.loads(file.read_text("utf-8"))
-
-
-def listed_failures(file: Path) -> list[str]:
-    """The entries of a list of expected failures."""
-    return re.findall(r"^\s*-\s+([\w-]+)", file.read_text("utf-8"), re.MULTILINE)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.models.marking import unmarked
 from tests.e2e.conftest import Asked, Shop
 from tests.orchestrator import fake_messages_api as wire
 from tests.orchestrator.fake_messages_api import Answer, FakeMessagesApi, Plain, Respond, Stream, messages_api
@@ -24,7 +25,7 @@ def agent_of(body: dict[str, Any]) -> str:
 def result_of(body: dict[str, Any], place: int = 0) -> dict[str, Any]:
     last = body["messages"][-1]["content"][place]
     assert last["type"] == "tool_result", last
-    found: dict[str, Any] = json.loads(last["content"][0]["text"])
+    found: dict[str, Any] = json.loads(unmarked(last["content"][0]["text"]))
     return found
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.desk import Desk, open_desk
 from orchestrator.models.history import validate_history
+from orchestrator.models.marking import unmarked
 from orchestrator.models.protocol import ModelReply, ModelRequest, OnText, Stop
 from orchestrator.runs.journal import RunHeldError
 from orchestrator.runs.report import RunReport
@@ -65,7 +66,11 @@ def transfer(agent: str) -> list[dict[str, Any]]:
 
 def last_results(request: ModelRequest) -> list[dict[str, Any]]:
     blocks = request.messages[-1]["content"]
-    return [json.loads(block["content"][0]["text"]) for block in blocks if block["type"] == "tool_result"]
+    return [
+        json.loads(unmarked(block["content"][0]["text"]))
+        for block in blocks
+        if block["type"] == "tool_result"
+    ]
 
 
 def context(request: ModelRequest) -> dict[str, Any]:

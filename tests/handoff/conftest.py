@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from handoff.sqlite.store import SqliteStore
+from handoff.store import Store
+from tests.conftest import STORES
 from tests.handoff.desk import Clock
 
 
@@ -21,3 +23,11 @@ async def clocked_store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteSto
     """An empty store that goes by `clock`."""
     async with await SqliteStore.open(tmp_path / "desk.db", owner="test", clock=clock.seconds) as opened:
         yield opened
+
+
+@pytest.fixture(params=sorted(STORES))
+async def either_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
+    """An empty store of each kind that goes by `clock`."""
+    opened = await STORES[request.param](request, tmp_path, clock.seconds)
+    yield opened
+    await opened.close()

@@ -17,8 +17,7 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
 from handoff import Contexts, Handoff, StoreCheckpoints, StoredContexts, Timing, current_fence, every_tool
 from handoff.errors import JsonObject, StructuredError
-from handoff.sqlite.store import SqliteStore
-from handoff.store import Index, Put, Replayed, Token
+from handoff.store import Index, Put, Replayed, Store, Token
 
 WAIT = 10.0
 """Longest wait of a test for anything."""
@@ -62,7 +61,7 @@ class Desk:
 
     server: MCPServer[Any]
     handoff: Handoff
-    store: SqliteStore
+    store: Store
     gate: Gate
     runs: list[str] = field(default_factory=list)
     """The tools that ran, in order."""
@@ -80,7 +79,7 @@ QUICK = Timing(wait_seconds=WAIT, lease_seconds=5.0, renew_seconds=60.0, run_sec
 
 @asynccontextmanager
 async def open_desk(
-    store: SqliteStore,
+    store: Store,
     clock: Clock,
     *,
     name: str = "billing",

@@ -1,10 +1,11 @@
-"""The promises of `Contexts`: one suite for memory and for the store."""
+"""The promises of `Contexts`: one suite for memory and for both stores."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from handoff import ContextLimits, Contexts, MemoryContexts, RecordedCall, StoredContexts
 from handoff.context import CHARS_PER_TOKEN, MAX_ARGUMENTS_CHARS, recorded_call, shortened
 from handoff.errors import StoreUnavailableError
-from handoff.sqlite.store import SqliteStore
+from handoff.store import Store
+from tests.conftest import STORES
 from tests.handoff.desk import Clock
 
 Make = Callable[..., Contexts]
@@ -20,25 +22,28 @@ Make = Callable[..., Contexts]
 ADA, BEN = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 
 
-@pytest.fixture(params=["memory", "store"])
-async def make(
-    request: pytest.FixtureRequest, clocked_store: SqliteStore, clock: Clock
-) -> AsyncIterator[Make]:
-    """Makes contexts of one kind; those over the store share it."""
+@pytest.fixture(params=["memory", *sorted(STORES)])
+async def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Make]:
+    """Makes contexts of one kind; those over a store share it."""
+    store = None
+    if request.param != "memory":
+        store = await STORES[request.param](request, tmp_path, clock.seconds)
     made: list[Contexts] = []
 
     def make(**options: Any) -> Contexts:
         contexts: Contexts
-        if request.param == "memory":
+        if store is None:
             contexts = MemoryContexts(clock=clock, **options)
         else:
-            contexts = StoredContexts(clocked_store, clock=clock, store_clock=clock.seconds, **options)
+            contexts = StoredContexts(store, clock=clock, store_clock=clock.seconds, **options)
         made.append(contexts)
         return contexts
 
     yield make
     for contexts in made:
         await contexts.close()
+    if store is not None:
+        await store.close()
 
 
 def call(clock: Clock, tool: str = "get_ticket", **arguments: Any) -> RecordedCall:
@@ -187,34 +192,34 @@ async def test_many_sessions_in_one_breath_stay_within_the_most(make: Make, cloc
     assert len(live) == 10
 
 
-async def test_a_new_session_sweeps_the_idle_ones(clocked_store: SqliteStore, clock: Clock) -> None:
-    contexts = StoredContexts(clocked_store, clock=clock, store_clock=clock.seconds)
+async def test_a_new_session_sweeps_the_idle_ones(either_store: Store, clock: Clock) -> None:
+    contexts = StoredContexts(either_store, clock=clock, store_clock=clock.seconds)
     for number in range(5):
         contexts.record("local", session(number), call(clock))
     await contexts.close()
-    assert await clocked_store.count_streams("context") == 5
+    assert await either_store.count_streams("context") == 5
     clock.advance(1801)
     contexts.record("local", session(9), call(clock))
     await contexts.close()
-    assert await clocked_store.count_streams("context") == 1
+    assert await either_store.count_streams("context") == 1
 
 
-async def test_stored_contexts_survive_a_restart(clocked_store: SqliteStore, clock: Clock) -> None:
+async def test_stored_contexts_survive_a_restart(either_store: Store, clock: Clock) -> None:
     for start in (0, 30, 60):
-        contexts = StoredContexts(clocked_store, clock=clock, store_clock=clock.seconds)
+        contexts = StoredContexts(either_store, clock=clock, store_clock=clock.seconds)
         for number in range(start, start + 30):
             contexts.record("local", ADA, call(clock, number=number))
             await contexts.get("local", BEN)
         await contexts.close()
-    context = await StoredContexts(clocked_store, clock=clock).get("local", ADA)
+    context = await StoredContexts(either_store, clock=clock).get("local", ADA)
     assert [noted.arguments["number"] for noted in context.calls] == list(range(70, 90))
     assert context.calls_before_window == 70
 
 
-async def test_two_replicas_keep_one_context(clocked_store: SqliteStore, clock: Clock) -> None:
+async def test_two_replicas_keep_one_context(either_store: Store, clock: Clock) -> None:
     limits = ContextLimits(window=5)
     replicas = [
-        StoredContexts(clocked_store, limits=limits, clock=clock, store_clock=clock.seconds) for _ in range(2)
+        StoredContexts(either_store, limits=limits, clock=clock, store_clock=clock.seconds) for _ in range(2)
     ]
     for number in range(100):
         replicas[number % 2].record("local", ADA, call(clock, number=number))
@@ -227,24 +232,22 @@ async def test_two_replicas_keep_one_context(clocked_store: SqliteStore, clock: 
     assert contexts[0].calls_before_window + len(contexts[0].calls) == 100
 
 
-async def test_a_sessions_stream_does_not_grow_with_its_history(
-    clocked_store: SqliteStore, clock: Clock
-) -> None:
+async def test_a_sessions_stream_does_not_grow_with_its_history(either_store: Store, clock: Clock) -> None:
     limits = ContextLimits(window=5)
-    contexts = StoredContexts(clocked_store, limits=limits, clock=clock, store_clock=clock.seconds)
+    contexts = StoredContexts(either_store, limits=limits, clock=clock, store_clock=clock.seconds)
     for number in range(300):
         contexts.record("local", ADA, call(clock, number=number))
         await contexts.get("local", BEN)
-    [head] = await clocked_store.streams("context")
-    assert len(await clocked_store.entries("context", head.key)) <= 3 * limits.window
-    assert await clocked_store.log("context") == []
+    [head] = await either_store.streams("context")
+    assert len(await either_store.entries("context", head.key)) <= 3 * limits.window
+    assert await either_store.log("context") == []
 
 
 async def test_recording_never_fails_and_never_waits(
-    clocked_store: SqliteStore, clock: Clock, caplog: pytest.LogCaptureFixture
+    either_store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    contexts = StoredContexts(clocked_store, clock=clock, store_clock=clock.seconds)
-    await clocked_store.close()
+    contexts = StoredContexts(either_store, clock=clock, store_clock=clock.seconds)
+    await either_store.close()
     for _ in range(100):
         contexts.record("local", ADA, call(clock))
     await contexts.close()

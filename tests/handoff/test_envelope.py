@@ -18,11 +18,11 @@ from jsonschema import Draft202012Validator
 from handoff import (
     EnvelopeError,
     HandoffEnvelope,
-    canonical_json,
     check_fresh,
     check_target,
     parse_envelope,
 )
+from handoff.canonical import canonical_json
 from handoff.envelope import MAX_BYTES, MAX_DEPTH
 from handoff.errors import JsonObject
 from handoff.schema import envelope_schema

@@ -20,7 +20,7 @@ from handoff.errors import EnvelopeError, JsonObject, StoreUnavailableError
 from handoff.retention import sweep_all
 from handoff.shared_contexts import NAMESPACE, SharedContexts
 from handoff.sqlite.store import SqliteStore
-from handoff.store import Put, Record
+from handoff.store import Put, Record, Store
 from handoff.stores import open_store
 from tests.handoff.desk import Clock, Desk, envelope, open_desk, receipt, refusal
 
@@ -37,7 +37,7 @@ class Pair:
     sending: Client
     receiving: Client
     shared: SharedContexts
-    shared_store: SqliteStore
+    shared_store: Store
 
     async def prepared(self, **changes: Any) -> JsonObject:
         asked = {"target_server": "billing", "accumulated_context": LONG, "next_tool_hint": "pay", **changes}
@@ -52,8 +52,9 @@ class Pair:
 
 @asynccontextmanager
 async def two_servers(
-    directory: Path, clock: Clock, *, receiver_shares: bool = True, **options: Any
+    directory: Path, clock: Clock, *, receiver_shares: bool = True, over: Store | None = None, **options: Any
 ) -> AsyncIterator[Pair]:
+    """Two servers that share a store, the one given or an SQLite file."""
     async with AsyncExitStack() as stack:
         stores = [
             await stack.enter_async_context(
@@ -61,7 +62,8 @@ async def two_servers(
             )
             for owner in ("customer-data", "billing", NAMESPACE)
         ]
-        shared = SharedContexts(stores[2], clock=clock)
+        shared_store = over or stores[2]
+        shared = SharedContexts(shared_store, clock=clock)
         sender = await stack.enter_async_context(
             open_desk(stores[0], clock, name="customer-data", context_store=shared, **options)
         )
@@ -74,7 +76,7 @@ async def two_servers(
             await stack.enter_async_context(Client(sender.server)),
             await stack.enter_async_context(Client(receiver.server)),
             shared,
-            stores[2],
+            shared_store,
         )
 
 

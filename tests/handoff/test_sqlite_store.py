@@ -250,6 +250,18 @@ async def test_a_check_names_the_settings_and_what_is_wrong(path: Path) -> None:
         assert "permissions" in (await store.check())[-1]
 
 
+async def test_a_check_says_that_a_file_is_damaged_also_where_sqlite_stumbles_over_it(path: Path) -> None:
+    async with await opened(path) as store:
+        await store.commit([Put("things", str(number), {"v": "x" * 500}) for number in range(30)])
+    with path.open("r+b") as file:
+        file.seek(-4096, 2)
+        file.write(b"\xa5" * 4096)
+    async with await opened(path) as store:
+        assert [line for line in await store.check() if ": " in line] == [
+            "integrity: the file is damaged; stop the server and restore it from a backup"
+        ]
+
+
 async def test_data_outlives_the_store_that_wrote_it(path: Path) -> None:
     async with await opened(path) as store:
         await store.commit([Put("things", "a", {"v": 1})])

@@ -30,8 +30,8 @@ from handoff.store import (
     Token,
     Trim,
     Write,
-    update,
 )
+from handoff.update import update
 from tests.conftest import MakeStore
 
 

@@ -119,3 +119,16 @@ async def test_a_late_write_is_refused_once_the_lease_was_taken_over(store: Stor
 async def test_a_fence_without_a_lease_is_stale(store: Store) -> None:
     with pytest.raises(StaleFenceError):
         await store.commit([Put("things", "a", {})], fence=Fence("never", 1))
+
+
+async def test_a_lease_tells_whether_its_last_holder_let_it_expire(store: Store, clock: Clock) -> None:
+    first = await store.acquire("work", "first", 5)
+    assert first and not first.abandoned
+    clock.now += 6
+    taken = await store.acquire("work", "second", 5)
+    assert taken and taken.abandoned
+    again = await store.acquire("work", "second", 5)
+    assert again and not again.abandoned
+    await store.release(again)
+    clean = await store.acquire("work", "third", 5)
+    assert clean and not clean.abandoned

@@ -24,6 +24,7 @@ class ResetProxy:
         self.cuts = 0
         self._target = port
         self._rules: list[tuple[bytes, Rule]] = []
+        self._retry_after = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -33,9 +34,10 @@ class ResetProxy:
     def cut(self, marker: str, when: When, *, times: int = 1) -> None:
         self._rules += [(marker.encode(), when)] * times
 
-    def refuse(self, marker: str, status: int) -> None:
+    def refuse(self, marker: str, status: int, *, retry_after: int | None = None) -> None:
         """Answer the next request that contains `marker` with a status and a page, as a gateway would."""
         self._rules.append((marker.encode(), status))
+        self._retry_after = "" if retry_after is None else f"retry-after: {retry_after}\r\n"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -83,7 +85,8 @@ class ResetProxy:
             while chunk := await reader.read(65_536):
                 rule = self._matching(chunk)
                 if isinstance(rule, int):
-                    writer.write(f"HTTP/1.1 {rule} No\r\nconnection: close\r\n\r\n<html>no</html>".encode())
+                    head = f"HTTP/1.1 {rule} No\r\n{self._retry_after}connection: close\r\n\r\n"
+                    writer.write(f"{head}<html>no</html>".encode())
                 if isinstance(rule, int) or rule == "request":
                     return
                 cutting.extend([rule] if rule else [])

@@ -261,6 +261,7 @@ async def service(
     settings: ServiceSettings | None = None,
     tokens: Path | None = None,
     token: str | None = None,
+    store_url: str | None = None,
     **options: Any,
 ) -> AsyncIterator[Service]:
     """The service over a store in `directory`; a second one takes up what the first one left."""
@@ -271,7 +272,7 @@ async def service(
             team or team_at(DEAD),
             model=model,
             model_name="played",
-            store_url=f"sqlite:///{directory.as_posix()}/runs.db",
+            store_url=store_url or f"sqlite:///{directory.as_posix()}/runs.db",
             port=0,
             settings=settings,
             tokens=tokens,

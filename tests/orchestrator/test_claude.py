@@ -180,6 +180,20 @@ async def test_a_passing_trouble_is_tried_again(first: Answer, monkeypatch: pyte
     assert (reply.text, reply.attempts, len(api.requests)) == ("all good", 2, 2)
 
 
+async def test_what_a_broken_reply_cost_is_counted_with_the_whole_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = Stream([wire.start(), *wire.text(0, "Hel")], drop=True)
+    whole, _ = await ask(lambda _: GOOD, monkeypatch)
+    reply, _ = await ask(then(broken, GOOD), monkeypatch)
+    assert isinstance(reply, ModelReply)
+    assert isinstance(whole, ModelReply)
+    assert reply.usage.input_tokens == 2 * whole.usage.input_tokens > 0
+    lost, api = await ask(lambda _: broken, monkeypatch)
+    assert isinstance(lost, ModelError)
+    assert lost.usage.input_tokens == len(api.requests) * whole.usage.input_tokens
+
+
 @pytest.mark.parametrize("reason", ["max_tokens", "refusal", "end_turn", "a_reason_of_the_future"])
 async def test_tool_calls_run_only_when_the_model_stopped_for_tools(
     reason: str, monkeypatch: pytest.MonkeyPatch

@@ -12,8 +12,9 @@ import pytest
 
 from handoff.sqlite.store import SqliteStore
 from handoff.store import Store
-from orchestrator import dispatch
-from orchestrator.dispatch import Dispatcher, DrainingError, QueueFullError
+from orchestrator.dispatch.in_process import InProcessDispatcher
+from orchestrator.dispatch.protocol import DrainingError, QueueFullError
+from orchestrator.dispatch.work import MOST_CRASHES
 from orchestrator.links.links import ServerLinks
 from orchestrator.models.protocol import ModelRequest
 from orchestrator.runs.journal import Journal
@@ -40,7 +41,7 @@ from tests.orchestrator.serving import (
 class World:
     """A dispatcher over a store, without any server."""
 
-    dispatcher: Dispatcher
+    dispatcher: InProcessDispatcher
     runner: Runner
     journal: Journal
     model: Played
@@ -49,10 +50,10 @@ class World:
 
     async def submit(self, text: str = "Hi", *, session: str | None = None) -> str:
         started = self.runner.request(text, session_id=session)
-        with self.dispatcher.place():
+        async with self.dispatcher.place():
             await self.journal.queue(started)
             self.watch(started.run_id)
-            self.dispatcher.submit(started.run_id, started.session_id)
+            await self.dispatcher.submit(started.run_id, started.session_id)
         return started.run_id
 
     def watch(self, *runs: str) -> None:
@@ -63,12 +64,19 @@ class World:
         assert head is not None
         return str(head.data["status"])
 
+    async def until_running(self, number: int) -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (await self.dispatcher.statistics()).running != number:  # noqa: ASYNC110 it has no event
+                await asyncio.sleep(0.005)
+
     async def until_ended(self, *runs: str) -> None:
         await asyncio.wait_for(asyncio.gather(*(self.ended[run].wait() for run in runs)), WAIT_SECONDS)
 
 
 @asynccontextmanager
-async def world(store: Store, brain: Brain = hello, **bounds: int) -> AsyncIterator[World]:
+async def world(
+    store: Store, brain: Brain = hello, *, again_seconds: float = 1.0, **bounds: int
+) -> AsyncIterator[World]:
     team = team_at(DEAD, run_seconds=WAIT_SECONDS)
     bare = {name: agent.model_copy(update={"tools": ()}) for name, agent in team.agents.items()}
     team = team.model_copy(update={"agents": bare})
@@ -81,8 +89,9 @@ async def world(store: Store, brain: Brain = hello, **bounds: int) -> AsyncItera
 
     async with ServerLinks(team.servers) as links:
         journal = Journal(store, on_step=on_step)
-        runner = Runner(team, model, ToolBox(team, links), journal)
-        dispatcher = Dispatcher(runner, journal, Sessions(team, journal), **bounds)
+        sessions = Sessions(team, journal)
+        runner = Runner(team, model, ToolBox(team, links), journal, sessions=sessions)
+        dispatcher = InProcessDispatcher(runner, journal, again_seconds=again_seconds, **bounds)
         yield World(dispatcher, runner, journal, model, ended)
         await dispatcher.drain(0)
 
@@ -150,7 +159,7 @@ async def test_a_session_has_one_run_in_work_while_others_go_on(store: SqliteSto
         runs = [await desk.submit(f"{number}", session=session) for number in range(3)]
         other = await desk.submit("other")
         await until(lambda: len(desk.model.requests) == 2)
-        assert desk.dispatcher.statistics.running == 2
+        assert (await desk.dispatcher.statistics()).running == 2
         gate.set()
         await desk.until_ended(*runs, other)
     assert len(desk.model.requests) == 4
@@ -171,9 +180,11 @@ async def test_what_has_no_place_is_refused_before_it_is_written(store: SqliteSt
 
 async def test_places_that_were_promised_count(store: SqliteStore) -> None:
     async with world(store, max_running=1, max_queued=0) as desk:
-        with desk.dispatcher.place(), pytest.raises(QueueFullError), desk.dispatcher.place():
-            pass
-        with desk.dispatcher.place():
+        async with desk.dispatcher.place():
+            with pytest.raises(QueueFullError):
+                async with desk.dispatcher.place():
+                    pytest.fail("a place was promised twice")
+        async with desk.dispatcher.place():
             pass
 
 
@@ -217,19 +228,18 @@ async def test_the_run_of_an_asked_agent_is_taken_up_by_the_one_that_asked(store
 
 
 async def test_a_run_that_another_worker_holds_is_tried_again(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore,
 ) -> None:
-    monkeypatch.setattr(dispatch, "AGAIN_SECONDS", 0.01)
     other = Journal(store)
-    async with world(store) as desk:
+    async with world(store, again_seconds=0.01) as desk:
         started = desk.runner.request("Hi")
         desk.watch(started.run_id)
         await desk.journal.queue(started)
         async with other.holding(started.run_id):
-            desk.dispatcher.submit(started.run_id, started.session_id)
+            await desk.dispatcher.submit(started.run_id, started.session_id)
             for _ in range(3):
-                await until(lambda: desk.dispatcher.statistics.running == 0)
-                await until(lambda: desk.dispatcher.statistics.running == 1)
+                await desk.until_running(0)
+                await desk.until_running(1)
             assert desk.model.requests == []
         await desk.until_ended(started.run_id)
     assert len(desk.model.requests) == 1
@@ -261,9 +271,8 @@ async def test_what_does_not_end_in_time_is_handed_back_with_all_it_did(store: S
 
 
 async def test_a_run_that_keeps_crashing_is_ended_and_the_others_go_on(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore,
 ) -> None:
-    monkeypatch.setattr(dispatch, "AGAIN_SECONDS", 0.01)
     crashes = 0
 
     async def brain(request: ModelRequest) -> Reply:
@@ -273,12 +282,12 @@ async def test_a_run_that_keeps_crashing_is_ended_and_the_others_go_on(
             raise ZeroDivisionError
         return "Fine."
 
-    async with world(store, brain, max_running=1) as desk:
+    async with world(store, brain, max_running=1, again_seconds=0.01) as desk:
         poison = await desk.submit("poison")
         others = [await desk.submit(f"{number}") for number in range(5)]
         await desk.until_ended(poison, *others)
         state = await desk.journal.load(poison)
-    assert crashes == dispatch.MOST_CRASHES
+    assert crashes == MOST_CRASHES
     assert state.ended is not None
     assert (state.ended.status, state.ended.reason) == ("failed", "internal_error")
     assert [await desk.status(run) for run in others] == ["completed"] * 5
@@ -291,10 +300,10 @@ async def test_a_run_submitted_twice_is_worked_on_once(store: SqliteStore) -> No
         for run in (first, second, first, second):
             head = await desk.journal.head(run)
             assert head is not None
-            desk.dispatcher.submit(run, head.data["session_id"])
+            await desk.dispatcher.submit(run, head.data["session_id"])
         gate.set()
         await desk.until_ended(first, second)
-        await until(lambda: desk.dispatcher.statistics.running == 0)
+        await desk.until_running(0)
     assert len(desk.model.requests) == 2
 
 
@@ -335,7 +344,7 @@ async def test_cancelled_runs_are_not_taken_up_again(store: SqliteStore) -> None
         runs = [await desk.submit(f"{number}") for number in range(3)]
         await until(lambda: len(desk.model.requests) == 1)
         outcomes: list[Any] = await asyncio.gather(*(desk.dispatcher.cancel(run) for run in runs))
-        assert desk.dispatcher.statistics.queued == 0
+        assert (await desk.dispatcher.statistics()).queued == 0
     assert [state.ended.status for state in outcomes] == ["cancelled"] * 3
     async with world(store) as second:
         assert await second.dispatcher.recover() == 0

@@ -77,8 +77,13 @@ async def test_every_path_is_described_and_every_reference_leads_somewhere(tmp_p
         "GET /v1/runs/{run_id}/events",
         "POST /v1/runs/{run_id}/cancel",
         "POST /v1/runs/{run_id}/resume",
+        "GET /v1/escalations",
+        "GET /v1/escalations/{escalation_id}",
+        "POST /v1/escalations/{escalation_id}/claim",
+        "POST /v1/escalations/{escalation_id}/resolve",
         "GET /v1/servers",
         "GET /v1/agents",
+        "GET /v1/alerts",
         "GET /healthz",
         "GET /readyz",
         "GET /openapi.json",
@@ -112,7 +117,7 @@ async def test_answers_are_what_the_description_says(tmp_path: Path) -> None:
     async with service(tmp_path) as desk:
         document = await description(desk)
         run = (await desk.create("Hi", wait=10, metadata={"a": 1, "b": None})).json()
-        paths = ["/v1/runs", f"/v1/runs/{run['run_id']}", "/v1/servers", "/v1/agents", "/healthz", "/readyz"]
+        paths = ["/v1/runs", f"/v1/runs/{run['run_id']}", "/v1/servers", "/v1/agents", "/v1/alerts", "/healthz", "/readyz"]
         for path in [*paths, "/v1/runs/run_none", "/v1/runs?limit=0"]:
             answer = await desk.http.get(path)
             check(document, "get", path, answer)

@@ -40,6 +40,7 @@ class Box:
 
     tools: ToolBox
     team: Team
+    links: ServerLinks
 
     @property
     def agent(self) -> Agent:
@@ -101,7 +102,7 @@ def team_at(url: str, *tools: str, **limits: float) -> Team:
 @asynccontextmanager
 async def box_over(team: Team) -> AsyncIterator[Box]:
     async with ServerLinks(team.servers, connect_timeout=30) as links:
-        yield Box(ToolBox(team, links), team)
+        yield Box(ToolBox(team, links), team, links)
 
 
 @pytest.fixture

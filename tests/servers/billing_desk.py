@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from handoff.envelope import canonical_json
+from handoff.canonical import canonical_json
 from handoff.errors import StructuredError
 from handoff.store import Store
 from servers._access import LOCAL, Call
@@ -137,7 +137,7 @@ class Desk:
             return error
 
     async def decide(self, approval_id: str, decision: Decision, by: str = "mia") -> Approval:
-        return await self.decisions.decide(approval_id, decision, by=by)
+        return await self.decisions.decide(approval_id, decision, by=by, source="a test")
 
     async def invoice(self, invoice_id: str = "inv_1") -> Invoice:
         found = await self.ledger.records.find(invoice_id)

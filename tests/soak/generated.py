@@ -54,7 +54,7 @@ def valid(rng: Random) -> JsonObject:
     }
     kept = {name: value for name, value in optional.items() if rng.random() < 0.7}
     return {
-        "session_id": rng.choice([str, lambda each: str(each).upper()])(uuid.uuid4()),
+        "session_id": rng.choice([str.lower, str.upper])(str(uuid.uuid4())),
         "handoff_id": str(uuid.uuid4()),
         "idempotency_token": f"{uuid.uuid4()}{text(rng, 0, 200)}",
         "source_server": text(rng, 1, 128),

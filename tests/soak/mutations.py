@@ -16,6 +16,8 @@ from tests.soak.wire import META
 MOST_CHANGES = 3
 RAW_SHARE = 0.25
 """Share of the messages whose bytes are changed too."""
+ARGUMENTS_SHARE = 0.6
+"""Share of the changes that hit a tool's arguments; most others are refused before any tool is reached."""
 
 
 def _call(tool: str, **arguments: Any) -> JsonObject:
@@ -89,7 +91,9 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def _change(made: JsonObject, rng: Random) -> None:
-    places = _places(made)
+    params = made.get("params")
+    inner = params.get("arguments") if isinstance(params, dict) else None
+    places = _places(inner if inner and rng.random() < ARGUMENTS_SHARE else made)
     if not places:
         return
     holder, key = rng.choice(places)

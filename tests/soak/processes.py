@@ -46,6 +46,7 @@ class Service:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
         self.process = process
+        self.port = port
         self.url = f"http://127.0.0.1:{port}/mcp"
         self.log = log
 

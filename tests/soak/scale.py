@@ -1,16 +1,21 @@
-"""How often a fault is repeated: a few times in the normal suite, at the promised figure in `make soak`."""
+"""How often a fault is repeated: at the promised figure, unless the environment says otherwise."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
-
-import pytest
 
 SEED = int(os.environ.get("SOAK_SEED", "20261120"))
 
+SHARE = float(os.environ.get("SOAK", "1"))
+"""The share of every promised figure that is run, for a short look."""
 
-def scales(name: str, *, short: int, soak: int) -> Any:
-    """The two parameters of a test's count; `SOAK_<name>` changes the long one."""
-    count = int(os.environ.get(f"SOAK_{name}", soak))
-    return [pytest.param(short, id="short"), pytest.param(count, id="soak", marks=pytest.mark.soak)]
+
+def times(name: str, full: int, *, least: int = 1) -> list[int]:
+    """A test's one count, as its parameter: `full` by the share of this run, or `SOAK_<name>`."""
+    asked = os.environ.get(f"SOAK_{name}")
+    return [int(asked) if asked else max(least, round(full * SHARE))]
+
+
+def seconds(full: float, *, least: float) -> list[float]:
+    """How long a fault lasts, as a test's parameter."""
+    return [max(least, full * SHARE)]

@@ -19,7 +19,8 @@ from tests.soak.clocks import ServerClock
 from tests.soak.conftest import Report
 from tests.soak.envelopes import ticket_envelope, token_of
 from tests.soak.processes import gone, server_command, serving, start
-from tests.soak.scale import scales
+from tests.soak.scale import times
+from tests.soak.stores import both_stores
 from tests.soak.tickets import tickets_by_subject
 from tests.soak.wire import Answer, Wire, connections
 
@@ -64,8 +65,8 @@ async def deliver(wire: Wire, trials: list[Trial]) -> list[Trial]:
     return trials
 
 
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("envelopes", scales("CLOCK_ENVELOPES", short=80, soak=5_000))
+@both_stores
+@pytest.mark.parametrize("envelopes", times("CLOCK_ENVELOPES", 2_000, least=80))
 async def test_a_clock_that_jumps_or_drifts_refuses_no_live_envelope_and_runs_no_dead_one(
     envelopes: int, store_url: str, tmp_path: Path, rng: Random, report: Report
 ) -> None:
@@ -88,6 +89,7 @@ async def test_a_clock_that_jumps_or_drifts_refuses_no_live_envelope_and_runs_no
     assert {subject: len(ids) for subject, ids in found.items()} == dict.fromkeys(run, 1)
 
 
+@both_stores
 async def test_a_redelivery_long_after_the_time_to_live_replays_the_same_bytes(
     store_url: str, tmp_path: Path
 ) -> None:
@@ -118,14 +120,14 @@ async def test_a_clock_set_back_after_a_crash_leaves_no_handoff_blocked(
     try:
         async with connections(1) as http:
             await service.ready(http)
-        await campaign.whole_burst(service)
-        await campaign.cut_burst(service, campaign.next_burst(), Moment(WAIT_SECONDS, 1))
+        await campaign.whole_burst([service.url])
+        await campaign.cut_burst([service.url], campaign.next_burst(), Moment(WAIT_SECONDS, 1), service.kill)
         clock.set(-back)
         service = await start(command, tmp_path, clock.environment)
         async with connections(1) as http:
             await service.ready(http)
         began = time.monotonic()
-        await campaign.settle(service)
+        await campaign.settle(service.url)
         seconds = time.monotonic() - began
     finally:
         await gone(service)

@@ -10,25 +10,51 @@ from pathlib import Path
 import pytest
 
 from handoff.errors import JsonObject
+from tests.redis_server import RedisServer
 from tests.soak.conftest import Report
 from tests.soak.envelopes import ticket_envelope
-from tests.soak.processes import server_command, serving
-from tests.soak.scale import scales
+from tests.soak.processes import Service, server_command, serving
+from tests.soak.scale import times
 from tests.soak.tracing import Event, events, traced
 from tests.soak.wire import Wire, connections
 
 IN_FLIGHT = 10
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("handoffs", scales("TRACED", short=20, soak=100))
-async def test_every_acknowledgement_is_preceded_by_a_sync_of_its_outcome(
-    handoffs: int, tmp_path: Path, report: Report
+@pytest.mark.parametrize("handoffs", times("TRACED", 100, least=20))
+async def test_every_acknowledgement_on_sqlite_is_preceded_by_a_sync_of_its_outcome(
+    handoffs: int, store_url: str, tmp_path: Path, report: Report
 ) -> None:
+    async with serving(server_command("ticketing", store_url), tmp_path) as service:
+        syncs, early = await sent_early(service, [service.process.pid], "-wal", handoffs, tmp_path)
+    report(f"{handoffs} handoffs, {syncs} syncs of the log, {len(early)} answers before theirs")
+    assert early == []
+
+
+@pytest.mark.parametrize("handoffs", times("TRACED", 100, least=20))
+async def test_every_acknowledgement_on_redis_is_preceded_by_a_sync_of_its_outcome(
+    handoffs: int, own_redis: RedisServer, tmp_path: Path, report: Report
+) -> None:
+    async with serving(server_command("ticketing", own_redis.url), tmp_path) as service:
+        both = [pid_of(own_redis), service.process.pid]
+        syncs, early = await sent_early(service, both, ".aof", handoffs, tmp_path)
+    report(f"{handoffs} handoffs, {syncs} syncs of the log, {len(early)} answers before theirs")
+    assert early == []
+
+
+def pid_of(redis: RedisServer) -> int:
+    found = re.search(rb"process_id:(\d+)", redis.ask("INFO", "server"))
+    assert found
+    return int(found[1])
+
+
+async def sent_early(
+    service: Service, pids: Sequence[int], log: str, handoffs: int, directory: Path
+) -> tuple[int, list[str]]:
+    """How often the log was synced during so many handoffs, and those that were answered before."""
     sent = [ticket_envelope() for _ in range(handoffs)]
-    trace = tmp_path / "trace"
-    command = traced(server_command("ticketing", f"sqlite:///{tmp_path}/traced.db"), trace)
-    async with serving(command, tmp_path) as service, connections(IN_FLIGHT) as http:
+    trace = directory / "trace"
+    async with traced(pids, trace), connections(IN_FLIGHT) as http:
         wire = Wire(service.url, http)
         half = handoffs // 2
         for envelope in sent[:half]:
@@ -36,14 +62,13 @@ async def test_every_acknowledgement_is_preceded_by_a_sync_of_its_outcome(
         for at in range(half, handoffs, IN_FLIGHT):
             answers = await asyncio.gather(*(wire.deliver(each) for each in sent[at : at + IN_FLIGHT]))
             assert {answer.status for answer in answers} == {"completed"}
-        await service.terminate()
-    seen = await events(trace)
-    report(f"{handoffs} handoffs, {sum(event.kind == 'synced' for event in seen)} syncs of the log")
-    assert [each["handoff_id"] for each in sent if not synced_before_sent(seen, each)] == []
+    seen = events(trace, log, service.port)
+    early = [each["handoff_id"] for each in sent if not synced_before_sent(seen, each)]
+    return sum(event.kind == "synced" for event in seen), early
 
 
 def synced_before_sent(seen: Sequence[Event], envelope: JsonObject) -> bool:
-    """Whether the page with the handoff's receipt was written and then synced before its answer went out."""
+    """Whether the handoff's receipt was written to the log and then synced before its answer went out."""
     handoff_id = envelope["handoff_id"]
     receipt = re.compile(rf"handoff_id\W+{handoff_id}\W+status\W+completed")
     written = synced = False

@@ -8,20 +8,21 @@ from typing import Any
 
 import httpx2
 
-from handoff.envelope import canonical_json
+from handoff.canonical import canonical_json
 from handoff.errors import JsonObject
 
 CALL_SECONDS = 40.0
 """Bound of every call, above what any server promises."""
 
-META = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+PROTOCOL_VERSION = "2026-07-28"
+META: JsonObject = {
+    "io.modelcontextprotocol/protocolVersion": PROTOCOL_VERSION,
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 HEADERS = {
     "accept": "application/json, text/event-stream",
     "content-type": "application/json",
-    "mcp-protocol-version": META["io.modelcontextprotocol/protocolVersion"],
+    "mcp-protocol-version": PROTOCOL_VERSION,
 }
 
 

@@ -7,9 +7,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.models.marking import unmarked
 from orchestrator.models.protocol import JsonObject, ModelRequest
 
 _OPENING, _CLOSING = "<context>\n", "\n</context>"
+_DECIDED, _DECIDED_END = "<decision>\n", "\n</decision>"
 _HIDDEN = "idempotency_token"
 """Added to calls by the loop, never by a model: it makes no other call of it."""
 
@@ -62,6 +64,8 @@ class Conversation:
     turns: int = 0
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Earlier calls by their key."""
+    asked_about: str = ""
+    """The request that the customer was asked a question about, and may be answering now."""
     opening: str = ""
     """A hash of the first message, for ids that differ from agent to agent."""
 
@@ -101,6 +105,7 @@ def read_conversation(request: ModelRequest) -> Conversation:
         handoff=handoff if isinstance(handoff, dict) else None,
         turns=sum(message.get("role") == "assistant" for message in request.messages),
         outcomes=_outcomes(request.messages),
+        asked_about=_asked_about(context),
         opening=_hash(request.agent, request.messages[:1]),
     )
 
@@ -110,12 +115,34 @@ def _outcomes(messages: list[JsonObject]) -> dict[str, Outcome]:
     calls: dict[str, Call] = {}
     outcomes: dict[str, Outcome] = {}
     for block in (block for message in messages for block in _blocks(message)):
+        decided = _decision(block)
         if block.get("type") == "tool_use":
             calls[str(block.get("id"))] = Call(str(block.get("name")), block.get("input") or {})
+        elif decided is not None:
+            outcomes[decided[0].key] = decided[1]
         elif block.get("type") == "tool_result" and (call := calls.get(str(block.get("tool_use_id")))):
-            content = _object("\n".join(_texts(block)))
+            content = _object(unmarked("\n".join(_texts(block))))
             outcomes[call.key] = Outcome(not block.get("is_error"), content)
     return outcomes
+
+
+def _asked_about(context: JsonObject) -> str:
+    working = _object_of(_object_of(context.get("conversation")).get("working"))
+    return str(working.get("request", "")) if working.get("stands") == "asked_back" else ""
+
+
+def _decision(block: JsonObject) -> tuple[Call, Outcome] | None:
+    """What a person decided about an earlier call, which is how that call came out."""
+    text = str(block.get("text", "")) if block.get("type") == "text" else ""
+    if not (text.startswith(_DECIDED) and text.endswith(_DECIDED_END)):
+        return None
+    told = _object(text.removeprefix(_DECIDED).removesuffix(_DECIDED_END))
+    call = Call(str(told.get("call")), _object_of(told.get("arguments")))
+    return call, Outcome(told.get("ok") is True, _object_of(told.get("content")))
+
+
+def _object_of(value: object) -> JsonObject:
+    return value if isinstance(value, dict) else {}
 
 
 def _blocks(message: JsonObject) -> list[JsonObject]:

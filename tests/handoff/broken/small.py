@@ -22,7 +22,8 @@ from mcp.server.extension import Extension, ToolBinding
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolRequestParams, CallToolResult, TextContent, ToolAnnotations
 
-from handoff.envelope import HandoffEnvelope, canonical_json, check_fresh, check_target, parse_envelope
+from handoff.canonical import canonical_json
+from handoff.envelope import HandoffEnvelope, check_fresh, check_target, parse_envelope
 from handoff.errors import JsonObject, StructuredError
 from handoff.meta import EXTENSION, SESSION_META, as_uuid
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 
 from orchestrator.models.offline.conversation import Call, Conversation, Outcome
 from orchestrator.models.offline.intent import Reading, Task, read
@@ -59,6 +60,11 @@ _CUSTOMER_HELPS = (Kind.FAULT, Kind.CANCELLATION, Kind.PLAN_CHANGE, *_NO_CUSTOME
 def attend(conversation: Conversation) -> Attendance:
     """Work on the request from its beginning to the answer."""
     reading = read(conversation.request)
+    if conversation.asked_about and _only_answers(conversation.request, reading):
+        conversation = replace(
+            conversation, request=f"{conversation.asked_about}\n{conversation.request}", asked_about=""
+        )
+        reading = read(conversation.request)
     tasks = _own_tasks(conversation, reading)
     first = tasks[0].kind
     if first is Kind.PERSON:
@@ -75,6 +81,16 @@ def attend(conversation: Conversation) -> Attendance:
     if isinstance(case, str):
         return case
     return (yield from _work(case, route(conversation, tasks, HANDLERS)))
+
+
+def _only_answers(message: str, reading: Reading) -> bool:
+    """Whether the message asks for nothing itself: it gives what the customer was asked for."""
+    kinds = {task.kind for task in reading.tasks}
+    if kinds <= {Kind.UNCLEAR}:
+        return True
+    if "@" in message and kinds <= {Kind.UNCLEAR, Kind.THANKS, Kind.GREETING}:
+        return True
+    return kinds == {Kind.INVOICE_QUESTION} and len(message.split()) <= 3
 
 
 def _own_tasks(conversation: Conversation, reading: Reading) -> tuple[Task, ...]:

@@ -21,6 +21,11 @@ from orchestrator.models.offline.plans.part import (
 from orchestrator.models.offline.wording import REFUND_TIME, day, listed, money, month_of
 from orchestrator.models.protocol import JsonObject
 
+_DECIDED = {
+    "approval_rejected": "a person looked at it and decided against it",
+    "approval_expired": "nobody approved it in time",
+}
+
 
 def settle_duplicates(case: Case, task: Task) -> Plan:
     """Refund the duplicates the customer means; with a `duplicate_check` only report them."""
@@ -48,7 +53,9 @@ def settle_duplicates(case: Case, task: Task) -> Plan:
         outcomes = yield [_refund(one) for one in due]
         said += [_refunded(one, outcome) for one, outcome in zip(due, outcomes, strict=True)]
         unexpected = [
-            one for one in outcomes if not one.ok and one.code not in ("approval_required", "conflict")
+            one
+            for one in outcomes
+            if not one.ok and one.code not in (*_DECIDED, "approval_required", "conflict")
         ]
         if unexpected:
             return Part("\n".join(said), False, REFUND)
@@ -123,6 +130,10 @@ def _refunded(duplicate: JsonObject, outcome: Outcome) -> str:
             f"Invoice {invoice} was paid twice: payment {payment} over {amount} should go back to you. An "
             f"amount like this needs a person's approval first; I have asked for it (approval "
             f"{outcome.content.get('approval_id', 'pending')}). Nothing has been refunded yet."
+        )
+    if outcome.code in _DECIDED:
+        return (
+            f"Payment {payment} of invoice {invoice} over {amount} is not refunded: {_DECIDED[outcome.code]}."
         )
     if outcome.code == "conflict":
         return f"Payment {payment} of invoice {invoice} could not be refunded: it has been settled meanwhile."

@@ -1,0 +1,1 @@
+"""What a person types about runs and about what waits for them."""

@@ -1,0 +1,86 @@
+"""One run taken to its end by one process, whichever way it came there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from handoff.errors import StoreError
+from handoff.store import Locks
+from orchestrator.runs.closing import BROKEN, cancel_run, close_run
+from orchestrator.runs.journal import Journal, RunHeldError, UnknownRunError
+from orchestrator.runs.runner import Runner
+from orchestrator.runs.state import RunState
+
+MOST_CRASHES = 3
+"""Times one process takes up a run that ends its worker's work with an unexpected failure."""
+
+log = structlog.get_logger(__name__)
+
+
+class RunWork:
+    """Takes runs to their end; what a run does to its worker stays with that run."""
+
+    def __init__(self, runner: Runner, journal: Journal) -> None:
+        self._runner = runner
+        self._journal = journal
+        self._locks = Locks()
+        self._suspects = asyncio.Lock()
+        self._crashes: dict[str, int] = {}
+
+    async def take(self, run_id: str) -> bool:
+        """Take the run as far as it goes by itself; False says that it has to be tried again later."""
+        try:
+            async with self._locks.of("runs", run_id):
+                state = await self._journal.load(run_id)
+                if state.ended is None:
+                    async with self._apart(state):
+                        state = await self._runner.run(state.started)
+        except UnknownRunError:
+            log.error("run_unknown", run_id=run_id)
+        except RunHeldError:
+            return False
+        except StoreError as error:
+            log.error("run_interrupted", run_id=run_id, code=error.code)
+            return False
+        except Exception:
+            log.exception("run_crashed", run_id=run_id)
+            return not await self._crashed(run_id)
+        else:
+            self._crashes.pop(run_id, None)
+            return not state.suspended
+        return True
+
+    async def cancel(self, run_id: str) -> RunState:
+        """Stop the run, whoever works on it, and write that down; an ended run stays as it ended.
+
+        Raises: UnknownRunError; RunHeldError when its worker neither stops nor dies.
+        """
+        self._crashes.pop(run_id, None)
+        return await cancel_run(self._journal, run_id)
+
+    @asynccontextmanager
+    async def _apart(self, state: RunState) -> AsyncIterator[None]:
+        """Runs that lost a worker at this point go one at a time: so the next loss names the guilty one."""
+        if not state.lost_workers:
+            yield
+            return
+        async with self._suspects:
+            yield
+
+    async def _crashed(self, run_id: str) -> bool:
+        """Whether the run is worth another try after an unexpected failure; otherwise it is ended."""
+        crashes = self._crashes.get(run_id, 0) + 1
+        self._crashes[run_id] = crashes
+        if crashes < MOST_CRASHES:
+            return True
+        del self._crashes[run_id]
+        try:
+            async with self._locks.of("runs", run_id):
+                await close_run(self._journal, run_id, status="failed", reason="internal_error", words=BROKEN)
+        except Exception:
+            log.exception("run_not_closed", run_id=run_id)
+        return False

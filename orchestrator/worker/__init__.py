@@ -1,0 +1,1 @@
+"""`switchboard worker`: a process that works on runs that others hand in."""

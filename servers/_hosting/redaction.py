@@ -1,0 +1,21 @@
+"""A server's log: lines on standard error, without credentials and personal data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from handoff.private_logs import PrivateFormatter, redact_crashes
+
+
+def private_logging(level: int) -> None:
+    """Send this process's log records, the libraries' included, to standard error, redacted.
+
+    So is what an exception writes that ends the process.
+    """
+    redact_crashes()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        PrivateFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    )
+    logging.basicConfig(level=level, handlers=[handler])
