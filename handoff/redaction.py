@@ -81,20 +81,25 @@ class _Pattern:
     holds: Callable[[str], bool] = _always
 
 
+_START = r"(?:\b|(?<=\\[nrt]))"
+_FREE = r"(?:(?<![\w.-])|(?<=\\[nrt]))"
+"""Where a word or a number may begin: also after a line end that JSON or Python spelt with a letter."""
+
+
 def _pattern(kind: Kind, regex: str, *, holds: Callable[[str], bool] = _always, flags: int = 0) -> _Pattern:
-    return _Pattern(kind, re.compile(regex, flags), holds)
+    return _Pattern(kind, re.compile(regex.replace("<start>", _START).replace("<free>", _FREE), flags), holds)
 
 
 _PATTERNS: tuple[_Pattern, ...] = (
     _pattern(
-        "private_key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.{0,8000}?(?:-----END|\Z)", flags=re.DOTALL
+        "private_key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.{0,4000}?(?:-----END|\Z)", flags=re.DOTALL
     ),
     _pattern(
-        "url_password", r"\b[a-z][a-z0-9+.-]{0,20}://(?P<private>[^\s/@?#\"']{0,200}:[^\s@\"']{1,200})@"
+        "url_password", r"<start>[a-z][a-z0-9+.-]{0,20}://(?P<private>[^\s/@?#\"']{0,200}:[^\s@\"']{1,200})@"
     ),
-    _pattern("url_password", r"\b[a-z][a-z0-9+.-]{0,20}://(?P<private>[^\s/@?#\"':]{1,200})@"),
-    _pattern("credential", r"\b(?:bearer|basic) +(?P<private>[\w.~+/=-]{8,})", flags=re.IGNORECASE),
-    _pattern("credential", r"\beyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?"),
+    _pattern("url_password", r"<start>[a-z][a-z0-9+.-]{0,20}://(?P<private>[^\s/@?#\"':]{1,200})@"),
+    _pattern("credential", r"<start>(?:bearer|basic) +(?P<private>[\w.~+/=-]{8,})", flags=re.IGNORECASE),
+    _pattern("credential", r"<start>eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?"),
     # A value that is a plain word is more likely prose, as in "password: see below".
     _pattern(
         "credential",
@@ -102,25 +107,25 @@ _PATTERNS: tuple[_Pattern, ...] = (
         r"(?P<private>(?=[^\s\"',;&<>\\]{0,60}[\d!#$%^*+~])[^\s\"',;&<>\\]{6,})",
         flags=re.IGNORECASE,
     ),
-    _pattern("api_key", r"\b(?:sk|pk|rk|whsec|key)[-_](?:[a-z]{2,10}[\d]{0,2}[-_])?[A-Za-z0-9_-]{16,}"),
-    _pattern("api_key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    _pattern("api_key", r"\b(?:gh[opsur]|hf|npm)_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}"),
-    _pattern("api_key", r"\b(?:xox[abeprs]|glpat|pypi)-[\w-]{12,}|\bAIza[\w-]{30,}|\bya29\.[\w-]{20,}"),
-    _pattern("api_key", r"\bSG\.[\w-]{16,}\.[\w-]{16,}"),
-    _pattern("iban", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", holds=_is_iban),
-    _pattern("card", r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])", holds=is_card_number),
+    _pattern("api_key", r"<start>(?:sk|pk|rk|whsec|key)[-_](?:[a-z]{2,10}[\d]{0,2}[-_])?[A-Za-z0-9_-]{16,}"),
+    _pattern("api_key", r"<start>(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    _pattern("api_key", r"<start>(?:(?:gh[opsur]|hf|npm)_[A-Za-z0-9]{20,}|github_pat_\w{20,})"),
+    _pattern("api_key", r"<start>(?:(?:xox[abeprs]|glpat|pypi)-[\w-]{12,}|AIza[\w-]{30,}|ya29\.[\w-]{20,})"),
+    _pattern("api_key", r"<start>SG\.[\w-]{16,}\.[\w-]{16,}"),
+    _pattern("iban", r"<start>[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", holds=_is_iban),
+    _pattern("card", r"<free>\d(?:[ -]?\d){12,18}(?![\w-])", holds=is_card_number),
     _pattern("email", r"[\w.+%'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}"),
-    _pattern("phone", r"(?<![\w.:/-])(?:\+|00)[1-9]\d{0,2}(?:[ ()./-]{0,2}\d){6,13}(?!\w)"),
-    _pattern("phone", r"(?<![\w.-])(?:\(0?\d{2,4}\) ?|0\d{2,4}[ /-])\d{2,4}(?:[ -]?\d{2,4}){1,3}(?![\w-])"),
-    _pattern("phone", r"(?<![\w.-])\d{3}[-.]\d{3}[-.]\d{4}(?![\w-])"),
+    _pattern("phone", r"<free>(?:\+|00)[1-9]\d{0,2}(?:[ ()./-]{0,2}\d){6,13}(?!\w)"),
+    _pattern("phone", r"<free>(?:\(0?\d{2,4}\) ?|0\d{2,4}[ /-])\d{2,4}(?:[ -]?\d{2,4}){1,3}(?![\w-])"),
+    _pattern("phone", r"<free>\d{3}[-.]\d{3}[-.]\d{4}(?![\w-])"),
     _pattern(
         "address",
-        rf"\b\d{{1,5}}[a-z]?\s+(?:[A-ZÀ-Þ][\w'.-]{{0,30}}\s+){{1,4}}(?:{_STREETS})\b"
+        rf"<start>\d{{1,5}}[a-z]?\s+(?:[A-ZÀ-Þ][\w'.-]{{0,30}}\s+){{1,4}}(?:{_STREETS})\b"
         r"(?:,? +(?:[A-Z]{1,2}\d[\w ]{2,6}|\d{4,5}(?:-\d{4})?)?,? ?[^\W\d_][\w-]{1,30})?",
     ),
     _pattern(
         "address",
-        r"\b[^\W\d_][\w-]{0,40}(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer) \d{1,4}[a-z]?\b"
+        r"<start>[^\W\d_][\w-]{0,40}(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer) \d{1,4}[a-z]?\b"
         r"(?:,? +\d{4,5} [^\W\d_][\w-]{1,30})?",
         flags=re.IGNORECASE,
     ),

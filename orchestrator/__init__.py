@@ -13,13 +13,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.desk import Desk, open_desk
     from orchestrator.models.choice import open_model
+    from orchestrator.patterns.fan_out import FanOut
+    from orchestrator.patterns.graph import Graph, Node
+    from orchestrator.patterns.mesh import Mesh
+    from orchestrator.patterns.pipeline import Pipeline
+    from orchestrator.patterns.swarm import Swarm
     from orchestrator.runs.report import RunReport
+    from orchestrator.runs.swarm_state import SwarmState, SwarmStates
     from orchestrator.team import Agent, Team, TeamError, load_team, parse_team
 
 _PLACES = {
     "Agent": "orchestrator.team",
     "Desk": "orchestrator.desk",
+    "FanOut": "orchestrator.patterns.fan_out",
+    "Graph": "orchestrator.patterns.graph",
+    "Mesh": "orchestrator.patterns.mesh",
+    "Node": "orchestrator.patterns.graph",
+    "Pipeline": "orchestrator.patterns.pipeline",
     "RunReport": "orchestrator.runs.report",
+    "Swarm": "orchestrator.patterns.swarm",
+    "SwarmState": "orchestrator.runs.swarm_state",
+    "SwarmStates": "orchestrator.runs.swarm_state",
     "Team": "orchestrator.team",
     "TeamError": "orchestrator.team",
     "load_team": "orchestrator.team",
@@ -32,7 +46,15 @@ _PLACES = {
 __all__ = [
     "Agent",
     "Desk",
+    "FanOut",
+    "Graph",
+    "Mesh",
+    "Node",
+    "Pipeline",
     "RunReport",
+    "Swarm",
+    "SwarmState",
+    "SwarmStates",
     "Team",
     "TeamError",
     "load_team",

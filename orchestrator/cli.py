@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import traceback
 import uuid
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from handoff.errors import StructuredError
-from handoff.private_logs import redact_crashes
+from handoff.private_logs import print_to_stderr, redact_crashes
 from orchestrator.commands.escalations import escalations
 from orchestrator.commands.runs import runs
 from orchestrator.desktop import bundle, desktop
@@ -154,4 +155,9 @@ def main() -> None:
     """Entry point of the `switchboard` script."""
     sys.stdout.reconfigure(errors="replace") if hasattr(sys.stdout, "reconfigure") else None
     redact_crashes()
-    app()
+    try:
+        app()
+    except Exception:
+        # typer sets a hook of its own for what ends the process, and that one shows everything.
+        print_to_stderr(traceback.format_exc())
+        raise SystemExit(1) from None

@@ -11,7 +11,7 @@ import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -59,6 +59,8 @@ class ServerEntry(Entry):
             raise ValueError("command is empty")
         if self.credential_env is not None and self.credential_file is not None:
             raise ValueError("give either credential_env or credential_file, not both")
+        if (self.credential_env or self.credential_file) and not self.urls:
+            raise ValueError("a credential is for urls; a command that is started here needs none")
         return self
 
 
@@ -83,6 +85,14 @@ class Limits(Entry):
     """Most tokens of a run, its child runs included; no call is made that might go beyond."""
     cost_usd: Annotated[float, Field(gt=0)] | None = None
     """Most money of a run, in the same way; a model without a known price is then not asked."""
+    compact_tokens: Annotated[int, Field(ge=500)] | None = 60_000
+    """An agent's message list beyond so many tokens is begun afresh, with a summary of what it held."""
+    result_tokens: Annotated[int, Field(ge=50)] | None = 4_000
+    """How much of one tool result an agent is shown at once; the rest is there for the asking."""
+    handoff_tokens: Annotated[int, Field(ge=100, le=12_000)] = 4_000
+    """How much of tool results travels with one handoff, all of them together."""
+    cache_reads: bool = True
+    """Whether a look-up that a run has made is answered from its record, until the run writes there."""
 
 
 class ModelLimits(Entry):
@@ -126,6 +136,12 @@ class Agent(Entry):
     """Models to go on with when `model` gives no reply, in order."""
     stronger_model: str | None = None
     """The model for turns that none of those could manage."""
+    least_confidence: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Answers whose `confidence` is below go to the stronger model, and then to a person."""
+    defer_tools: bool | Literal["native", "local"] = False
+    """Whether tools are loaded when searched for: by the provider where it can (true), or always here."""
+    loaded_tools: tuple[ToolName, ...] = ()
+    """Of deferred tools, those that are loaded from the start."""
     fallback_agent: Name | None = None
     """The agent that takes over when no model of this one could go on."""
     home: Name | None = None
@@ -150,6 +166,17 @@ class Agent(Entry):
         words = len(self.instructions.split())
         if words >= MAX_INSTRUCTION_WORDS:
             raise ValueError(f"instructions have {words} words; keep them under {MAX_INSTRUCTION_WORDS}")
+        return self
+
+    @model_validator(mode="after")
+    def _economy(self) -> Self:
+        if unknown := [tool for tool in self.loaded_tools if tool not in self.tools]:
+            raise ValueError(f"loaded_tools names {unknown[0]}, which is not among its tools")
+        if self.loaded_tools and not self.defer_tools:
+            raise ValueError("loaded_tools is for an agent with defer_tools")
+        properties = (self.answer_schema or {}).get("properties", {})
+        if self.least_confidence is not None and "confidence" not in properties:
+            raise ValueError("least_confidence needs an answer_schema with a property confidence")
         return self
 
     def may_call(self, server: str, tool: str) -> bool:
@@ -269,11 +296,13 @@ def load_team(path: Path | None = None) -> Team:
     Raises: TeamError.
     """
     name = str(path) if path else "the shipped team.toml"
-    team = _parsed(_text_of(path, name), name=name)
+    team = _parsed(_text_of(path, f"the team file {name}"), name=name)
     here = os.environ.get(SERVERS_VARIABLE)
     if here:
         name = f"{name} with {here}"
-        team = _with_servers(team, _parsed(_text_of(Path(here), here), name=here), here)
+        team = _with_servers(
+            team, _parsed(_text_of(Path(here), f"the file of servers {here}"), name=here), here
+        )
     return _validated(team, name)
 
 
@@ -290,7 +319,7 @@ def _parsed(text: str, *, name: str) -> JsonObject:
         raise TeamError(f"{name} is not valid TOML: {error}") from error
 
 
-def _text_of(path: Path | None, name: str) -> str:
+def _text_of(path: Path | None, what: str) -> str:
     try:
         return (
             path.read_text("utf-8")
@@ -299,7 +328,7 @@ def _text_of(path: Path | None, name: str) -> str:
         )
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise TeamError(f"cannot read the team file {name}: {reason}") from error
+        raise TeamError(f"cannot read {what}: {reason}") from error
 
 
 def _with_servers(team: JsonObject, here: JsonObject, name: str) -> JsonObject:

@@ -17,7 +17,10 @@ NAMES = {
         every_tool follow only_repeatable open_store parse_envelope rebuild sign sweep_all sweeping
         update
     """,
-    "orchestrator": "Agent Desk RunReport Team TeamError load_team open_desk open_model parse_team",
+    "orchestrator": (
+        "Agent Desk FanOut Graph Mesh Node Pipeline RunReport Swarm SwarmState SwarmStates Team TeamError "
+        "load_team open_desk open_model parse_team"
+    ),
     "servers": "",
 }
 

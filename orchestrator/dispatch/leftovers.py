@@ -39,8 +39,15 @@ class Leftovers:
 
     async def queue_all(self) -> int:
         """Queue what no message names; answers how many runs that is."""
-        await self._queue.prepare()
         self._queue.lost = False
+        try:
+            return await self._queue_missing()
+        except BaseException:
+            self._queue.lost = True
+            raise
+
+    async def _queue_missing(self) -> int:
+        await self._queue.prepare()
         # The store first: what is put into it now has its message by the time the queue is read, or soon.
         heads = [head async for head in unfinished(self._journal)]
         known = await self._queue.sessions()

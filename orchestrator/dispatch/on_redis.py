@@ -99,7 +99,12 @@ class RedisDispatcher:
     async def recover(self) -> int:
         """Queue what is in the store and not in the queue, and begin to work."""
         self._line.signals.open()
-        found = await self._leftovers.queue_all()
+        try:
+            found = await self._leftovers.queue_all()
+        except (*FAULTS, StoreError) as error:
+            # They are looked for again as soon as there is a queue.
+            log.warning("queue_unreachable", reason=type(error).__name__)
+            found = 0
         if self._worker.max_running:
             self._worker.open()
         return found

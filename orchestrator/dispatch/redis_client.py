@@ -13,7 +13,7 @@ from handoff.redis.keys import Keys
 MOST_CONNECTIONS = 8
 WAIT_SECONDS = 5.0
 """For an answer, or a connection that is free; commands that wait on purpose wait less."""
-CONNECT_SECONDS = 1.0
+CONNECT_SECONDS = 3.0
 
 FAULTS = (RedisError, OSError)
 """What a command raises when the server is gone, or refuses it."""

@@ -55,7 +55,7 @@ _SIGNS: tuple[tuple[str, str], ...] = (
     (
         "forbids telling",
         r"\b(?:do not|don't|never|without)\b[^.!?\n]{0,30}\b(?:tell|telling|mention\w*|inform\w*|notify\w*)\b"
-        r"[^.!?\n]{0,30}\b(?:customer|user|anyone|anybody|human|person|operator)\b",
+        r"[^.!?\n]{0,30}\b(?:customers?|users?|humans?|operators?|account holder)\b",
     ),
 )
 _PATTERNS = tuple((sign, re.compile(pattern, re.IGNORECASE)) for sign, pattern in _SIGNS)

@@ -12,7 +12,7 @@ from orchestrator.models.protocol import RETRYABLE, ModelError
 
 
 class ModelCircuits:
-    """How each model does, as this process knows. It is advice: a run with no other model asks all the same."""
+    """How each model does, as this process knows. It is advice: a run with no other asks all the same."""
 
     def __init__(self, alerts: Alerts) -> None:
         self._alerts = alerts

@@ -67,6 +67,8 @@ class Decisions:
             escalation, version = await self.escalations.found(escalation_id)
             if self.escalations.check(escalation, decision, by=by):
                 return escalation
+            if decision != "expire" and not await self._matters(escalation):
+                raise DecidedError("the run is over; nothing would come of a decision", code="run_ended")
             await self._tell_server(escalation, decision, note, credential)
             decided = self.escalations.decided(escalation, decision, by=by, note=note)
             if decided.kind == "person" and decision == "answer":
@@ -109,6 +111,10 @@ class Decisions:
                 writes = taken(escalation, record.version, by="orchestrator", at=self._clock())
                 await self._journal.store.commit(writes, actor="orchestrator")
         return list(found)
+
+    async def _matters(self, escalation: Escalation) -> bool:
+        """Whether a run still waits for it; an answer to a run that gave up always does."""
+        return escalation.kind == "person" or await self._can_go_on(escalation.root_run_id)
 
     async def _can_go_on(self, run_id: str) -> bool:
         """Whether the run is not over; one that was cancelled meanwhile needs no decision any more."""

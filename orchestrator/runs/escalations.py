@@ -111,7 +111,9 @@ class Escalation(BaseModel):
     tried: list[Tried] = []
     went_wrong: list[str] = []
     handoff: JsonObject | None = None
-    """The context of the handoff the agent works on."""
+    """What an asked agent was told."""
+    envelope: JsonObject | None = None
+    """The run's last handoff, as it was sent."""
     action: Action | None = None
     priority: Literal["normal", "high"] = "high"
     created_at: float

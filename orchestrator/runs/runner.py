@@ -91,7 +91,7 @@ class Runner:
         self.swarming = Swarming(self._with, self._handoffs)
         self._guarding = Guarding(self._with, Validation(self._with, self._run_child))
         self._tool_calls = ToolCalls(self._with, self._handoffs, self._guarding)
-        self._waits = Waits(self._with, Sending(self._with), self.run)
+        self._waits = Waits(self._with, Sending(self._with), self._guarding, self.run)
         self._cancels = Cancels(journal.store)
         self._sessions = sessions
 

@@ -119,7 +119,7 @@ def _working(run: RunState, rests: Ended) -> JsonObject:
             open_work["escalation_ids"] = run.escalation_ids[:MOST_EXCHANGES]
         return open_work
     last = rests.result.rstrip().rpartition("\n")[2]
-    if not last.endswith("?"):
+    if "?" not in last:
         return {}
     return {"request": _cut(run.request_so_far), "stands": "asked_back", "question": _cut(last)}
 

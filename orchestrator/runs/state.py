@@ -15,6 +15,7 @@ from orchestrator.runs.messages import (
     results_message,
     tool_result,
 )
+from orchestrator.runs.parts import known_now, pending_parts
 from orchestrator.runs.steps import (
     COORDINATOR,
     CallFinished,
@@ -125,12 +126,7 @@ class RunState:
     @property
     def pending(self) -> dict[str, CallFinished]:
         """Calls that wait for a person, and parts that an asked agent gave to one, by part."""
-        found: dict[str, CallFinished] = {}
-        for call in self.calls:
-            part = part_of(call)
-            if part is not None and part not in self.resumed and not self._was_done_since(call):
-                found.setdefault(part, call)
-        return found
+        return pending_parts(self.calls, self.resumed)
 
     @property
     def untouched(self) -> bool:
@@ -340,20 +336,13 @@ class RunState:
 
     def _resume(self, step: Resumed) -> None:
         self.resumed[step.part] = step
-        self.calls = [_known_now(call, step) for call in self.calls]
+        self.calls = [known_now(call, step) for call in self.calls]
         told = decision_message(step, self.decided[step.part])
         if self.messages[-1]["role"] == "user":
             self.messages[-1] = {"role": "user", "content": self.messages[-1]["content"] + told["content"]}
         else:
             self.messages.append(told)
         self.reply = None
-
-    def _was_done_since(self, call: CallFinished) -> bool:
-        """Whether the same call was made again and went well: then nobody need decide about it."""
-        if call.child_run_id is not None:
-            return False
-        same = (call.name, call.arguments)
-        return any(other.ok and (other.name, other.arguments) == same for other in self.calls)
 
     def _guard(self, step: Guarded) -> None:
         self.guarded.append(step)
@@ -376,28 +365,6 @@ class RunState:
             conversation=self.conversation,
             so_far=so_far,
         )
-
-
-def part_of(call: CallFinished) -> str | None:
-    """What of the run waits for a person because of this call, if anything does; the same for ever.
-
-    Calls that are about one approval are one part, however often they were made.
-    """
-    if call.child_run_id is not None:
-        waits = call.content.get("status") in ("waiting_approval", "escalated")
-        return call.child_run_id if waits else None
-    if call.ok or call.content.get("code") != "approval_required":
-        return None
-    approval = call.content.get("approval_id")
-    return f"{call.server}:{approval}" if isinstance(approval, str) else f"{call.turn}:{call.call_id}"
-
-
-def _known_now(call: CallFinished, step: Resumed) -> CallFinished:
-    """The call with the outcome that it has since the decision."""
-    if (call.turn, call.call_id) != (step.turn, step.call_id):
-        return call
-    attempts = call.attempts + step.attempts
-    return call.model_copy(update={"ok": step.ok, "content": step.content, "attempts": attempts})
 
 
 def is_transfer(name: str) -> bool:

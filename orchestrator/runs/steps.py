@@ -84,6 +84,7 @@ class Started(_Step):
     def root(self) -> str:
         """The id under which all runs of one request share what they know."""
         return self.root_run_id or self.run_id
+
     retry_of: str | None = None
     """The run whose first steps this one shares, for one that was begun again from a step."""
     retry_step: int = 0
@@ -232,7 +233,7 @@ class WaitingPart(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     part: str
-    """What names it in this run for ever; `state.part_of` derives it from the call."""
+    """What names it in this run for ever; `parts.part_of` derives it from the call."""
     call_id: str
     turn: int
     escalation_id: str | None = None

@@ -17,6 +17,7 @@ from orchestrator.models.protocol import JsonObject, Usage
 from orchestrator.runs import people
 from orchestrator.runs.asking_people import Asking, explanation_of
 from orchestrator.runs.escalations import Escalation, Escalations, escalation_id, opened, taken
+from orchestrator.runs.guarding import Guarding
 from orchestrator.runs.outcomes import Wait
 from orchestrator.runs.resources import Resources
 from orchestrator.runs.sending import Sending
@@ -36,10 +37,13 @@ _NO: dict[str, tuple[str, str]] = {
 class Waits:
     """Lets runs rest, and takes decisions up."""
 
-    def __init__(self, resources: Resources, sending: Sending, run_child: RunChild) -> None:
+    def __init__(
+        self, resources: Resources, sending: Sending, guarding: Guarding, run_child: RunChild
+    ) -> None:
         self._with = resources
         self._asking = Asking(resources)
         self._sending = sending
+        self._guarding = guarding
         self._run_child = run_child
         self._escalations = Escalations(resources.journal.store, clock=resources.clock)
 
@@ -121,6 +125,8 @@ class Waits:
             call_id=call.call_id,
             deadline=deadline,
         )
+        made = {"id": call.call_id, "name": call.name, "input": call.arguments}
+        outcome = await self._guarding.result(state, made, outcome)
         done = _resumed(part, call, ok=outcome.ok, content=outcome.content)
         seconds = round(outcome.duration_seconds, 3)
         return done.model_copy(

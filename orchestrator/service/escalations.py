@@ -72,6 +72,9 @@ class EscalationView(EscalationSummary):
     tried: list[Tried]
     went_wrong: list[str]
     handoff: dict[str, Any] | None
+    """What an asked agent was told."""
+    envelope: dict[str, Any] | None
+    """The run's last handoff, as it was sent."""
     action: Action | None
     """The exact call that is made after a yes."""
     part_of_run_id: str
@@ -209,6 +212,7 @@ async def view_of(decisions: Decisions, escalation_id: str) -> EscalationView:
         tried=escalation.tried,
         went_wrong=escalation.went_wrong,
         handoff=escalation.handoff,
+        envelope=escalation.envelope,
         action=escalation.action,
         part_of_run_id=escalation.root_run_id,
         decision=escalation.decision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -18,6 +19,9 @@ from handoff.errors import StructuredError
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z_-]{0,40}")
+"""Spelt like a field of ours: no figures, so that no key or number passes for one."""
 
 _STATUS = {
     "invalid_cursor": 400,
@@ -97,7 +101,7 @@ class RequestError(StructuredError):
 def invalid_request(error: ValidationError, *, where: str = "body") -> RequestError:
     """What is wrong with a request's fields, without their values."""
     found = [
-        FieldProblem(field=".".join(str(part) for part in each["loc"]) or where, message=_reason(each))
+        FieldProblem(field=".".join(_shown(part) for part in each["loc"]) or where, message=_reason(each))
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     first = found[0]
@@ -185,6 +189,11 @@ def _response(problem: Problem, headers: Mapping[str, str]) -> Response:
         headers=headers,
         media_type=MEDIA_TYPE,
     )
+
+
+def _shown(part: str | int) -> str:
+    """A name as it stands, anything else only as a placeholder: a member nobody expects can be data too."""
+    return str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "(unnamed)"
 
 
 def _reason(error: ErrorDetails) -> str:

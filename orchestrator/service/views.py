@@ -208,13 +208,15 @@ def _pinned(step: JsonObject) -> JsonObject:
 
 
 def _model_replied(step: JsonObject) -> JsonObject:
-    blocks = step["content"]
-    texts = [block["text"] for block in blocks if block.get("type") == "text"]
+    """Without the words: the answer is in the `ended` step, as the guardrails let it out."""
     calls = [
-        {"call_id": block["id"], "name": block["name"]} for block in blocks if block.get("type") == "tool_use"
+        {"call_id": block["id"], "name": block["name"]}
+        for block in step["content"]
+        if block.get("type") == "tool_use"
     ]
-    rest = {name: value for name, value in step.items() if name != "content"}
-    return {**rest, "text": "\n\n".join(texts), "calls": calls}
+    # A coordinator's result for programs holds the parts' answers, and goes out with the run's end too.
+    rest = {name: value for name, value in step.items() if name not in ("content", "output")}
+    return {**rest, "calls": calls}
 
 
 def _handoff_prepared(step: JsonObject) -> JsonObject:

@@ -104,16 +104,13 @@ class Host:
             Path(volume.partition(":")[2]).mkdir(parents=True, exist_ok=True)
 
     def install_redis(self) -> None:
-        """Make the names of Redis's programs known; its package brings them under one name."""
+        """Make the names of Redis's programs known, wherever they lie."""
         found = redis_executable()
         assert found is not None
         programs = self.directory / "programs"
         programs.mkdir(exist_ok=True)
-        (programs / "redis-server").symlink_to(found)
-        if shutil.which("redis-cli") is None:
-            client = f"#!{sys.executable}\nimport redis, sys\nredis.Redis(port=int(sys.argv[2])).ping()\n"
-            (programs / "redis-cli").write_text(client, encoding="utf-8")
-            (programs / "redis-cli").chmod(0o755)
+        for name in ("redis-server", "redis-cli"):
+            (programs / name).symlink_to(Path(found).with_name(name))
 
     @asynccontextmanager
     async def running(self, read: Mapping[str, Any], name: str, label: str = "") -> AsyncIterator[Service]:

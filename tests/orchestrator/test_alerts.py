@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from handoff.sqlite.store import SqliteStore
 from handoff.store import Store
 from orchestrator.alerts import outbox as outboxes
 from orchestrator.alerts.alerts import AlertKind, Alerts
@@ -26,14 +24,15 @@ from orchestrator.alerts.webhook import (
 from orchestrator.links.breaker import Circuit
 from orchestrator.probe.alert import Alert as ProbeAlert
 from orchestrator.probe.command import ProbeResult
+from tests.conftest import MakeStore
 from tests.orchestrator.alert_receiver import SECRET, receiving
 from tests.orchestrator.fake_servers import free_port
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await SqliteStore.open(tmp_path / "runs.db", owner="orchestrator") as store:
-        yield store
+async def store(make_store: MakeStore) -> Store:
+    """On SQLite, and on Redis."""
+    return await make_store()
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +72,36 @@ async def test_an_alert_that_was_not_taken_is_delivered_by_the_next_process(stor
         taken = await receiver.until_taken(3)
     assert {alert["run_id"] for alert in taken} == {"run_0", "run_1", "run_2"}
     assert await store.count("alerts", "waiting", "") == 0
+
+
+async def test_an_alert_that_a_process_died_over_is_taken_up_when_its_claim_is_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outboxes, "LAST_SECONDS", 0.1)
+    tried = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tried.set()
+        try:
+            await reader.read()
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        alerts = Alerts()
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with delivering(alerts, store, hook(url)):
+            stop(alerts)
+            await asyncio.wait_for(tried.wait(), 10)
+    async with receiving() as receiver:
+        early = Outbox(store, hook(receiver.url), Alerts())
+        early.start()
+        await early.close()
+        assert receiver.taken == []  # for all it knows the other one is still at it
+        later = Outbox(store, hook(receiver.url), Alerts(), clock=lambda: time.time() + 20)
+        later.start()
+        await receiver.until_taken()
+        await later.close()
 
 
 async def test_two_processes_deliver_an_alert_once(store: Store) -> None:

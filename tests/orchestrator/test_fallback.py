@@ -210,6 +210,8 @@ async def test_in_the_end_a_person_takes_over_and_has_everything(tmp_path: Path,
         raise ModelError(Fault.SERVER, f"{request.model} is broken")
 
     team = team_of(ledger, fallback_models=["second"], stronger_model="strong", fallback_agent="billing")
+    back = team.agents["billing"].model_copy(update={"fallback_agent": "triage"})  # had the run already
+    team = team.model_copy(update={"agents": {**team.agents, "billing": back}})
     report, requests = await handled(tmp_path, team, play)
     assert (report.status, report.reason, report.ticket_id) == ("escalated", "server_error", "tck_1")
     assert [request.model for request in requests] == ["small", "small", "second", "strong", "big"]

@@ -181,6 +181,40 @@ async def test_a_server_that_hangs_is_left_alone_after_its_time_was_up_often_eno
         server.kill()
 
 
+async def test_a_server_that_hangs_holds_nobody_who_does_not_need_it_and_nobody_for_long(
+    state: State, tmp_path: Path
+) -> None:
+    slow, well = await asyncio.gather(
+        asyncio.to_thread(HttpServer(state).start),
+        asyncio.to_thread(HttpServer(State(tmp_path / "well")).start),
+    )
+    try:
+        entry = at(slow.url, max_running=2, max_queued=3)
+        async with linked(one=entry, two=at(well.url)) as links:
+            assert await links.unavailable() == {}
+            held = [calling(links, "one", "slow", key=f"held-{place}") for place in range(2)]
+            await eventually(lambda: state.started("held-0") and state.started("held-1"))
+            queued = [
+                asyncio.create_task(
+                    links.call("one", "echo", {"text": "x"}, meta={}, timeout=0.5, deadline=end)
+                )
+                for end in [asyncio.get_running_loop().time() + 60] * 3
+            ]
+            await eventually(lambda: links.statistics("one").queued == 3)
+            assert (await call(links, "one", "echo", text="x")).code == "busy"
+            others = await asyncio.gather(*(call(links, "two", "echo", text="x") for _ in range(20)))
+            assert all(outcome.ok for outcome in others)
+            # Room is waited for as long as the call itself may take, however much time the run has.
+            ends = await asyncio.wait_for(asyncio.gather(*queued), TIMEOUT)
+            assert {outcome.code for outcome in ends} == {"busy"}
+            for place in range(2):
+                state.release(f"held-{place}")
+            assert all(outcome.ok for outcome in await asyncio.gather(*held))
+    finally:
+        slow.kill()
+        well.kill()
+
+
 async def test_a_server_nobody_could_connect_to_has_its_circuit_open_and_closes_it_when_it_comes(
     state: State,
 ) -> None:

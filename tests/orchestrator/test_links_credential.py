@@ -108,16 +108,15 @@ async def test_a_missing_credential_file_is_one_clear_line(tmp_path: Path) -> No
     assert "\n" not in message
 
 
-def test_a_team_file_names_one_place_for_a_credential() -> None:
-    text = """
-    entry = "a"
-    [agents.a]
-    model = "m"
-    instructions = "i"
-    [servers.billing]
-    urls = ["http://127.0.0.1:9/mcp"]
-    credential_env = "ONE"
-    credential_file = "two"
-    """
-    with pytest.raises(TeamError, match="not both"):
-        parse_team(text)
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('urls = ["http://127.0.0.1:9/mcp"]\ncredential_env = "ONE"\ncredential_file = "two"', "not both"),
+        ('credential_file = "two"', "a credential is for urls"),
+        ('command = ["true"]\ncredential_env = "ONE"', "a credential is for urls"),
+    ],
+)
+def test_a_team_file_names_one_place_for_a_credential_that_is_used(lines: str, said: str) -> None:
+    agent = 'entry = "a"\n[agents.a]\nmodel = "m"\ninstructions = "i"\n[servers.billing]\n'
+    with pytest.raises(TeamError, match=said):
+        parse_team(agent + lines)

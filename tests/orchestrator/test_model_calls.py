@@ -137,7 +137,7 @@ async def test_slots_of_a_worker_that_died_come_back(quotas: Quotas) -> None:
         assert await dead.take("a", tokens=1, seconds=0.3) == 0
         assert await alive.take("b", tokens=1, seconds=5) > 0
         async with asyncio.timeout(WAIT_SECONDS):
-            while (wait := await alive.take("b", tokens=1, seconds=5)) > 0:
+            while (wait := await alive.take("b", tokens=1, seconds=5)) > 0:  # noqa: ASYNC110
                 await asyncio.sleep(wait)
         await dead.give_back("a", tokens=0, congested=False)  # too late to take another's slot away
         assert await dead.take("c", tokens=1, seconds=5) > 0

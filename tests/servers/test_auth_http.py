@@ -6,16 +6,17 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from handoff.errors import StructuredError
 from handoff.sqlite.store import SqliteStore
 from servers._auth.pace import Pace
+from servers._auth.refusals import FORBIDDEN
 from servers._auth.settings import AccessError, AccessSettings
 from servers._command import server_command
 from servers._hosting.http import AddressError, open_listener
@@ -23,6 +24,7 @@ from tests.servers.guarded import guarded, write_tokens
 from tests.servers.processes import running, sample_command
 from tests.servers.sample_server import DEFINITION, SampleTools
 
+ERAS: tuple[Literal["auto"], Literal["legacy"]] = ("auto", "legacy")
 CHALLENGE = 'Bearer realm="switchboard"'
 METADATA = "http://127.0.0.1:8000/.well-known/oauth-protected-resource/mcp"
 
@@ -141,11 +143,19 @@ async def test_with_tokens_loopback_asks_for_them_too(tmp_path: Path) -> None:
         url = (await server.complaint_line()).rpartition(" ")[2].strip()
         async with httpx2.AsyncClient(headers={"authorization": "Bearer tok-reader"}) as http:
             refused = await http.post(url, json={}, headers={"authorization": ""})
-            async with Client(streamable_http_client(url, http_client=http)) as client:
-                names = {tool.name for tool in (await client.list_tools()).tools}
+            seen = {}
+            for era in ERAS:
+                async with Client(streamable_http_client(url, http_client=http), mode=era) as client:
+                    names = {tool.name for tool in (await client.list_tools()).tools}
+                    notes = await client.call_tool("list_notes", {})
+                    with pytest.raises(MCPError) as beyond:
+                        await client.call_tool("write_note", {"customer_id": "c", "title": "t"})
+                seen[era] = names, notes.is_error, beyond.value.code
 
     assert refused.status_code == 401
-    assert names == {"get_note", "list_notes", "wait_at_gate", "crash", "read_much"}
+    reading = {"get_note", "list_notes", "wait_at_gate", "crash", "read_much"}
+    assert seen["auto"] == (reading, False, FORBIDDEN)
+    assert seen["legacy"][:2] == (reading, False)
 
 
 def test_beyond_this_machine_is_listened_only_with_credentials() -> None:

@@ -26,7 +26,9 @@ def tree(tmp_path: Path) -> Path:
     package.mkdir()
     for module in (ROOT / "servers").glob("*.py"):
         shutil.copy(module, package)
-    shutil.copytree(ROOT / "handoff", tmp_path / "handoff", ignore=shutil.ignore_patterns("__pycache__"))
+    shared = [path for path in (ROOT / "servers").glob("_*") if path.is_dir() and path.name != "__pycache__"]
+    for source, target in [(ROOT / "handoff", tmp_path), *((path, package) for path in shared)]:
+        shutil.copytree(source, target / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     folder = package / "warehouse"
     folder.mkdir()
     (folder / "__init__.py").touch()

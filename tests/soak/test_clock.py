@@ -13,7 +13,6 @@ import pytest
 
 from handoff.envelope import SKEW_SECONDS
 from handoff.errors import JsonObject
-from handoff.sqlite.store import SqliteStore
 from tests.soak.campaign import LEASE_SECONDS, Campaign, Moment
 from tests.soak.clocks import ServerClock
 from tests.soak.conftest import Report
@@ -133,15 +132,3 @@ async def test_a_clock_set_back_after_a_crash_leaves_no_handoff_blocked(
         await gone(service)
     assert campaign.unexpected == []
     assert seconds < back / 2 + LEASE_SECONDS
-
-
-async def test_a_lease_from_before_the_clock_was_set_back_can_be_taken(tmp_path: Path) -> None:
-    now = [1_000_000.0]
-    async with await SqliteStore.open(tmp_path / "store.db", owner="test", clock=lambda: now[0]) as store:
-        dead = await store.acquire("work", "dead", 5)
-        now[0] -= HOUR
-        taken = await store.acquire("work", "alive", 5)
-        assert dead and taken and taken.number > dead.number
-        assert await store.renew(dead, 5) is None
-        now[0] -= 1
-        assert await store.acquire("work", "another", 5) is None

@@ -11,11 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from handoff.errors import JsonObject, StoreUnavailableError
-from handoff.sqlite import writer as sqlite_writer
+from handoff.errors import JsonObject
 from handoff.sqlite.connection import LOCK_WAIT_SECONDS
-from handoff.sqlite.store import SqliteStore
-from handoff.store import Put
 from tests.soak.conftest import Report
 from tests.soak.envelopes import ticket_envelope, token_of
 from tests.soak.faults import failing_sync, foreign_lock, small_disk
@@ -139,20 +136,6 @@ async def test_a_server_whose_disk_does_not_sync_says_that_it_is_not_ready(tmp_p
             assert await readiness(service) == 503
         await completed(wire, ticket_envelope())
         assert await readiness(service) == 200
-
-
-async def test_a_store_that_failed_to_write_is_not_ready_until_it_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_writer, "LOCK_WAIT_SECONDS", 0.3)
-    async with await SqliteStore.open(tmp_path / "store.db", owner="test") as store:
-        async with foreign_lock(store.path):
-            await store.ping()
-            with pytest.raises(StoreUnavailableError):
-                await store.commit([Put("things", "a", {})])
-            with pytest.raises(StoreUnavailableError):
-                await store.ping()
-        await store.ping()
 
 
 @pytest.mark.parametrize("held", seconds(3.0, least=1.0))

@@ -41,6 +41,8 @@ STEP_SECONDS = 12.0
 RANDOM_SECONDS = 2.0
 REDIS_EVERY = 10
 END_SECONDS = 180.0
+MOST_LOSSES = 1
+POLL_SECONDS = 0.2
 
 
 @both_stores
@@ -82,6 +84,7 @@ async def _campaign(processes: Fleet, case: Case, kills: int, rng: Random, repor
     runs: list[str] = []
     reached = 0
     for number in range(kills):
+        await _none_worn(processes, runs)
         if number % KILLS_PER_RUN == 0:
             at = len(runs) + 1
             runs.append(await processes.front.create(text_of(at), f"case-{at}"))
@@ -96,6 +99,14 @@ async def _campaign(processes: Fleet, case: Case, kills: int, rng: Random, repor
         if number % 20 == 19:
             report(f"{number + 1} kills, {reached} at a step waited for")
     return runs
+
+
+async def _none_worn(processes: Fleet, runs: list[str]) -> None:
+    """Wait until runs that were taken over got further: a third loss in a row would park them, rightly."""
+    async with asyncio.timeout(END_SECONDS):
+        for run in runs:
+            while run not in processes.over and await processes.losses(run) >= MOST_LOSSES:
+                await asyncio.sleep(POLL_SECONDS)
 
 
 async def _tickets(url: str) -> dict[str, list[list[str]]]:

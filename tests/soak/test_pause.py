@@ -6,18 +6,15 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import cast
 
 import pytest
 
-from handoff import Checkpoint, StoreCheckpoints, open_store
+from handoff import open_store
 from handoff.errors import JsonObject
-from handoff.sqlite.store import SqliteStore
-from handoff.store import Lease
 from tests.servers.processes import MODERN, Running, running
 from tests.soak import gated_desk
 from tests.soak.campaign import IN_FLIGHT, LEASE_SECONDS
@@ -182,40 +179,3 @@ async def finished(wire: Wire, sent: JsonObject, seconds: float) -> Answer:
             return answer
         assert answer.status == "processing" or answer.code in RETRIED, answer.content
         await asyncio.sleep(0.25)
-
-
-class FallsAsleep(SqliteStore):
-    """A store whose process is paused once, right after it has got a lease."""
-
-    asleep: Callable[[], Awaitable[None]] | None = None
-
-    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
-        lease = await super().acquire(name, owner, seconds)
-        if self.asleep:
-            asleep, self.asleep = self.asleep, None
-            await asleep()
-        return lease
-
-
-async def test_a_delivery_paused_before_its_checkpoint_says_how_the_handoff_stands_now(
-    tmp_path: Path,
-) -> None:
-    now, sent = [1_000_000.0], envelope()
-    offer = Checkpoint(
-        *("key", "local", None, sent["session_id"], sent["handoff_id"], "fingerprint"),
-        envelope=sent,
-        accepted_at=sent["created_at"],
-    )
-
-    async def another_takes_over() -> None:
-        now[0] += 10
-        taken = await StoreCheckpoints(store).claim(offer, owner="another", seconds=5)
-        assert taken.lease is not None
-
-    async with await FallsAsleep.open(tmp_path / "desk.db", owner="test", clock=lambda: now[0]) as opened:
-        store = cast(FallsAsleep, opened)
-        store.asleep = another_takes_over
-        claim = await StoreCheckpoints(store).claim(offer, owner="first", seconds=5)
-
-    assert claim.lease is None
-    assert (claim.checkpoint.state, claim.checkpoint.takeovers) == ("in_work", 0)

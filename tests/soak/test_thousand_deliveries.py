@@ -23,7 +23,7 @@ from tests.soak.tickets import tickets_by_subject
 from tests.soak.wire import Answer, Wire, connections
 
 MAX_RATIO = 2.0
-ROUNDS = 5
+ROUNDS = 7
 """Rounds of both sides, by turns, when they are compared."""
 RETRY_SECONDS = 60.0
 LATER = ("busy", "contention", "store_unavailable")

@@ -10,16 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from handoff.errors import StoreError
+from handoff.stores import open_store
+from orchestrator.desk import NAMESPACE
+from orchestrator.runs.journal import Journal
 from tests.orchestrator.fake_messages_api import FakeMessagesApi
+from tests.orchestrator.worker_processes import Front, Place, Running, serving, working
 from tests.redis_server import RedisServer
 from tests.soak.processes import server_command
 from tests.soak.processes import serving as server_running
 from tests.soak.worker_case import ALL, TEAM, Case
-from tests.soak.worker_processes import Front, Place, Running, serving, working
 
 WORKERS = 3
 SERVING = "listening on"
 WORKING = "switchboard: working"
+MANY = 1_000
 
 
 @dataclass
@@ -33,6 +38,9 @@ class Fleet:
     redis: RedisServer | None = None
     kills: list[tuple[float, str]] = field(default_factory=list)
     redis_kills: int = 0
+    over: set[str] = field(default_factory=set)
+    """Runs that have ended."""
+    journal: Journal | None = None
     _starting: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def kill(self, name: str | None, rng: Random) -> None:
@@ -58,6 +66,18 @@ class Fleet:
         self.kills.append((time.time(), ALL))
         await asyncio.to_thread(self.redis.start)
 
+    async def losses(self, run_id: str) -> int:
+        """How many workers the run lost in a row, as far as the store can be asked."""
+        assert self.journal is not None
+        try:
+            state = await self.journal.load(run_id)
+        except StoreError:
+            return MANY
+        if state.resting is not None:
+            self.over.add(run_id)
+            return 0
+        return state.lost_workers
+
     async def settle(self) -> None:
         """Wait until all that were killed are back."""
         while self._starting:
@@ -80,7 +100,12 @@ async def fleet(case: Case, api: FakeMessagesApi, directory: Path, store_url: st
             await asyncio.gather(*(each.start(until=WORKING) for each in workers))
             victims, until = (workers, WORKING) if shared else ([process], SERVING)
             made = Fleet(front, victims, until, ticketing.url)
-            yield made
+            store = await open_store(store_url, namespace=NAMESPACE)
+            try:
+                made.journal = Journal(store)
+                yield made
+            finally:
+                await store.close()
             await made.settle()
         finally:
             for each in (process, *workers):

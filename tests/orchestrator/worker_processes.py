@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from tests.orchestrator.fake_servers import free_port
+from tests.orchestrator.forked import fork
 from tests.servers.processes import environment
-from tests.soak.processes import free_port
 
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.02
-SWITCHBOARD = [sys.executable, "-P", "-c", "from orchestrator.cli import main; main()"]
 UNREACHABLE = (httpx2.HTTPError, ConnectionError)
 
 
@@ -36,7 +37,7 @@ class Place:
 
     def command(self, word: str, *options: str) -> list[str]:
         shared = ["--team", str(self.team), "--store", self.store_url, "--model", self.model]
-        return [*SWITCHBOARD, word, *shared, *options]
+        return [word, *shared, *options]
 
 
 @dataclass
@@ -46,47 +47,49 @@ class Running:
     place: Place
     name: str
     words: list[str]
-    process: asyncio.subprocess.Process | None = None
+    process: ForkServerProcess | None = None
     starts: int = 0
-    log: list[str] = field(default_factory=list)
 
     async def start(self, *, until: str) -> None:
         """Start it, and wait until it says that it is ready."""
         self.starts += 1
         path = self.place.directory / f"{self.name}-{self.starts}.log"
+        path.touch()
         env = environment(
             ANTHROPIC_AUTH_TOKEN=self.name, ANTHROPIC_BASE_URL=self.place.api_url, SWITCHBOARD_LOG="WARNING"
         )
-        with path.open("wb") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.words, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self.process = await asyncio.to_thread(fork, self.words, env, path)
         deadline = time.monotonic() + WAIT_SECONDS
         while until not in (said := path.read_text("utf-8", errors="replace")):
-            assert self.process.returncode is None, said
+            assert self.process.exitcode is None, said
             assert time.monotonic() < deadline, f"{self.name} is not ready\n{said}"
             await asyncio.sleep(POLL_SECONDS)
 
     @property
     def alive(self) -> bool:
-        return self.process is not None and self.process.returncode is None
+        return self.process is not None and self.process.exitcode is None
 
     def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
+        assert self.process is not None and self.process.pid is not None
+        os.kill(self.process.pid, number)
 
-    async def kill(self) -> float:
-        """End it as a power cut would; when it was dead."""
+    async def kill(self) -> None:
+        """End it as a power cut would."""
         if self.process is not None:
-            with suppress(ProcessLookupError):
-                self.process.kill()
-            await self.process.wait()
-        return time.time()
+            self.process.kill()
+            await self._gone()
 
     async def terminate(self) -> int:
+        """End it as an operator does; its exit status."""
         assert self.process is not None
         self.process.terminate()
-        return await asyncio.wait_for(self.process.wait(), WAIT_SECONDS)
+        return await self._gone()
+
+    async def _gone(self) -> int:
+        assert self.process is not None
+        await asyncio.to_thread(self.process.join, WAIT_SECONDS)
+        assert self.process.exitcode is not None, f"{self.name} does not end"
+        return self.process.exitcode
 
 
 class Front:
