@@ -83,6 +83,9 @@ class LiveView:
         self._console.print(f"  [{style}]{facts[0]}[/] · " + " · ".join(facts[1:]))
         path = " → ".join(report.agent_path)
         self._console.print(f"  [dim]path {escape(path)} · run {escape(report.run_id)}[/]")
+        if report.status != "completed":
+            for escalation_id in report.escalation_ids:
+                self._console.print(f"  [dim]decide: switchboard escalations show {escape(escalation_id)}[/]")
 
     def _started(self, run_id: str, step: Started) -> None:
         self._agent[run_id] = step.agent

@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from handoff.private_logs import PrivateFormatter, redact_crashes
+from handoff.private_logs import PrivateFormatter
 from handoff.redaction import redacted_members
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -19,7 +19,6 @@ def configure_logging(level: str) -> None:
     Credentials and personal data are taken out last, of the finished line, so that nothing gets around it:
     members by their names, then whatever looks like one, in exceptions too.
     """
-    redact_crashes()
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from handoff.private_logs import redact_crashes
 from servers._definition import ServerDefinition
 from servers._hosting.wire import stdout_set_aside
 
@@ -29,6 +30,7 @@ def server_command(definition: ServerDefinition | str) -> Main:
     def main(arguments: Sequence[str] | None = None) -> None:
         with stdout_set_aside():
             run = _prepared(definition)
+        redact_crashes()
         given = list(sys.argv[1:] if arguments is None else arguments)
         raise SystemExit(run(given))
 

@@ -17,6 +17,7 @@ from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, Respon
 from handoff.errors import StructuredError
 from handoff.redis.commands import Command, load_script
 from handoff.redis.faults import SILENT, closed_error, translated, unanswered
+from handoff.redis.patience import answered_within
 
 ANSWER_SECONDS = 1.6
 """Longest a call takes, waiting included; afterwards it fails, retryable."""
@@ -65,7 +66,7 @@ class Link:
         waiting = self._wait(command)
         self._calls += 1
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with answered_within(ANSWER_SECONDS):
                 reply = await waiting.answer
                 if isinstance(reply, NoScriptError) and command.script:
                     await self._wait(load_script(command.script)).answer
@@ -121,7 +122,7 @@ class Link:
     async def _exchange(self, batch: list[_Waiting]) -> None:
         failure: BaseException = RedisError("the call was given up")
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with answered_within(ANSWER_SECONDS):
                 connection = await self._connection()
                 try:
                     await _converse(connection, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -79,7 +80,8 @@ class Alerts:
         alert = Alert(new_id("alr"), kind, message, self._clock(), run_id, details)
         self.counts[kind.value] += 1
         self.recent.append(alert)
-        log.error("alert", kind=kind.value, message=message, run_id=run_id, **details)
+        level = logging.INFO if kind is AlertKind.CIRCUIT_CLOSED else logging.ERROR
+        log.log(level, "alert", kind=kind.value, message=message, run_id=run_id, **details)
         if self.on_alert is not None and not self._is_known(kind, subject, alert.at):
             self.on_alert(alert)
 

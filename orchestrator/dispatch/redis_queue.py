@@ -81,7 +81,8 @@ class RunQueue:
     async def touch(self, ids: Iterable[bytes]) -> None:
         """Show that this worker is alive and still has these messages."""
         if wanted := list(ids):
-            await self._run("XCLAIM", self._key, GROUP, self._consumer, 0, *wanted, "JUSTID")
+            words = ("XCLAIM", self._key, GROUP, self._consumer, 0, *wanted, "JUSTID")
+            await self._run(*words, parse_justid=True)
 
     async def done(self, message: Message) -> None:
         """The message needs nothing more."""
@@ -113,9 +114,9 @@ class RunQueue:
         both.execute_command("XACK", self._key, GROUP, message.id)
         both.execute_command("XDEL", self._key, message.id)
 
-    async def _run(self, *words: str | int | bytes) -> Any:
+    async def _run(self, *words: str | int | bytes, **options: bool) -> Any:
         command: Callable[..., Awaitable[Any]] = self._client.execute_command
-        return await command(*words)
+        return await command(*words, **options)
 
 
 def _fields(session_id: str, run_id: str) -> tuple[str, str, str, str]:

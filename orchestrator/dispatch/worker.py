@@ -98,11 +98,14 @@ class Worker:
                 log.warning("queue_unreachable", reason=type(error).__name__)
                 self._queue.lost = True
                 await asyncio.sleep(AGAIN_SECONDS)
+            except Exception:
+                log.exception("worker_broken")
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _look_after(self) -> None:
         """Keep what is in work, take over from workers that fell silent, and find what no message names."""
         while True:
-            with suppress(*TROUBLE):
+            try:
                 await self._queue.touch(self._serving)
                 await self._renew()
                 if not self._draining:
@@ -110,6 +113,11 @@ class Worker:
                         for message in await self._queue.claim(room, LEASE_SECONDS):
                             await self._begin(message)
                     await self._leftovers.queue_if_due()
+            except TROUBLE as error:
+                log.warning("queue_unreachable", reason=type(error).__name__)
+            except Exception:
+                # Without this loop nothing would be taken over any more, and nobody would notice.
+                log.exception("worker_broken")
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _renew(self) -> None:

@@ -141,7 +141,8 @@ def _answered(server: str, status: int, told: JsonObject, *, given: bool) -> App
         return ApprovalError(
             f"{server} refuses the credential for approvals" if given else f"{server} asks who decides",
             code="approval_credential",
-            suggestion=f"send your own token at {server}, one that may approve, as X-Approval-Authorization",
+            suggestion=f"give your own token at {server}, one that may approve: over HTTP as "
+            "X-Approval-Authorization, on the command line as SWITCHBOARD_APPROVAL_TOKEN",
         )
     if status in (408, 425, 429) or status >= 500:
         return ApprovalUnavailableError(f"{server} cannot take the decision now", retry_after_seconds=2)

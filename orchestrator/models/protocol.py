@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 JsonObject = dict[str, Any]
 
@@ -116,6 +116,10 @@ class ModelRequest:
     system: str
     messages: list[JsonObject]
     tools: list[JsonObject] = field(default_factory=list)
+    deferred: list[JsonObject] = field(default_factory=list)
+    """Definitions that stay out of the prompt until the provider's search finds them."""
+    searchable: tuple[str, ...] = ()
+    """Names of tools that the agent's own search can load."""
     max_tokens: int = 2048
     deadline_seconds: float = 30.0
     on_fault: Callable[[ModelError], None] | None = None
@@ -154,3 +158,12 @@ class Model(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class SearchesTools(Protocol):
+    """A model whose provider can search tools that are not in the prompt."""
+
+    def searches_tools(self, model: str) -> bool:
+        """Whether it can for the model of that name."""
+        ...

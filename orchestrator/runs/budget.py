@@ -44,9 +44,9 @@ def estimate(state: RunState, request: ModelRequest) -> Usage:
     """The most that the call is expected to use: its whole prompt, and an answer as long as it may be."""
     said = json.dumps([request.system, request.messages, request.tools], ensure_ascii=False)
     prompt = -(-len(said.encode()) // BYTES_PER_TOKEN)
-    before = Usage(**state.replies[-1].usage) if state.replies else Usage()
-    if state.replies and state.replies[-1].agent == request.agent and len(request.messages) > 1:
-        prompt = max(prompt, before.total)  # the list only grows: what was counted then is in it
+    if state.replies and any(each["content"] == state.replies[-1].content for each in request.messages[-2:]):
+        # The last reply and all that led to it are in the list, and were counted then.
+        prompt = max(prompt, Usage(**state.replies[-1].usage).total)
     # Writing to the provider's cache is the dearest that can happen to a prompt.
     return Usage(cache_write_tokens=prompt, output_tokens=request.max_tokens)
 

@@ -29,8 +29,10 @@ PAGED_FAULTS = {Fault.CREDENTIALS, Fault.SPEND_LIMIT}
 MODEL_FAULTS = RETRYABLE | {Fault.NOT_FOUND}
 """Faults that another model may not have. The model layer has retried those worth a retry already."""
 
-NO_USE = ("empty_answer", "cut_off")
-"""Replies that came and help nobody; the same model may do better the next time."""
+EMPTY = "empty_answer"
+"""A reply that came and helps nobody; the same model may do better the next time."""
+NO_USE = (EMPTY, "cut_off")
+"""Replies that a stronger model may do better. One that was cut off was asked for with more room already."""
 TOO_MUCH = ("context",)
 """Replies that say the model can go no further with what it was given."""
 
@@ -93,7 +95,7 @@ class Fallbacks:
         return True
 
     async def _go_on(self, state: RunState, pin: Pin, failure: Failure, deadline: float) -> None:
-        if failure.code in NO_USE and state.trying.again < MOST_TRIES - 1:
+        if failure.code == EMPTY and state.trying.again < MOST_TRIES - 1:
             await self._note(state, pin, failure, then="again")
             await asyncio.sleep(random.uniform(0, FIRST_PAUSE_SECONDS * 2**state.trying.again))
         elif (model := _next_model(state, pin, failure)) is not None:

@@ -66,6 +66,8 @@ class Guarding:
     async def call(self, state: RunState, call: JsonObject) -> JsonObject | ToolOutcome:
         """The arguments to send, or what the agent gets in place of a result."""
         server, _, tool = call["name"].partition(SEPARATOR)
+        if not self._with.team.agents[state.agent].may_call(server, tool):
+            return dict(call["input"])  # refused for a plainer reason where calls are made
         wanted = Call(server, tool, call["input"], case_of(state))
         left, said = await self._with.checks.of(state.agent).call(wanted)
         for each in said:

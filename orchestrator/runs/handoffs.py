@@ -126,6 +126,7 @@ class Handoffs:
                 now=self._with.clock(),
                 keys=self._with.keys,
                 by_coordinator=self._with.team.agents[state.agent].pattern is not None,
+                result_tokens=self._with.team.limits.handoff_tokens,
             )
             await self._with.journal.append(state, sent)
         began = loop.time()

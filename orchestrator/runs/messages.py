@@ -66,6 +66,13 @@ def repair_message(reason: str) -> JsonObject:
     return {"role": "user", "content": [_text(told)]}
 
 
+def reopened(opening: JsonObject, last: JsonObject) -> JsonObject:
+    """The first message of a list that is begun afresh: what is known, and words not answered yet."""
+    words = [block for block in last["content"] if block.get("type") == "text"]
+    known = opening["content"]
+    return {"role": "user", "content": [*known, *(block for block in words if block not in known)]}
+
+
 def results_message(results: Iterable[JsonObject]) -> JsonObject:
     """All outcomes of a turn, in one message, as the Messages API wants them."""
     return {"role": "user", "content": list(results)}

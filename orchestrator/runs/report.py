@@ -30,6 +30,8 @@ class HandoffReport(BaseModel):
     handoff_id: str
     status: str
     seconds: float | None
+    tokens: int = 0
+    """About how much of a prompt the context that crossed takes up."""
 
 
 class CallReport(BaseModel):
@@ -45,6 +47,8 @@ class CallReport(BaseModel):
     seconds: float
     fallback: str | None = None
     """The address of the server that answered, if it was not the first that was tried."""
+    cached: bool = False
+    """Answered from the run's own record of the same look-up."""
 
 
 class ErrorReport(BaseModel):
@@ -139,6 +143,7 @@ def _handoff(sent: HandoffPrepared, done: HandoffDelivered | None) -> HandoffRep
         handoff_id=sent.envelope["handoff_id"],
         status=done.status if done else "not_delivered",
         seconds=done.seconds if done else None,
+        tokens=sent.tokens,
     )
 
 
@@ -153,6 +158,7 @@ def _call(call: CallFinished) -> CallReport:
         attempts=call.attempts,
         seconds=call.seconds,
         fallback=call.fallback,
+        cached=call.cached,
     )
 
 

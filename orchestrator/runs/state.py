@@ -11,6 +11,7 @@ from orchestrator.runs.messages import (
     TRANSFER,
     decision_message,
     first_message,
+    reopened,
     repair_message,
     results_message,
     tool_result,
@@ -20,6 +21,7 @@ from orchestrator.runs.steps import (
     COORDINATOR,
     CallFinished,
     CallSent,
+    Compacted,
     Continued,
     Decided,
     Ended,
@@ -36,6 +38,7 @@ from orchestrator.runs.steps import (
     Waiting,
     WorkerLost,
 )
+from orchestrator.runs.trimming import as_told
 from orchestrator.runs.trying import Trying
 
 
@@ -76,6 +79,8 @@ class RunState:
     """Calls that the shared state of the request has been told of, by this process."""
     cut_off: int = 0
     """Replies in a row that were cut off at the output limit."""
+    compacted: Compacted | None = None
+    """The last time that a holder's messages were begun afresh."""
     trying: Trying = field(default_factory=Trying)
     """Turns that failed, and what followed."""
     lost_workers: int = 0
@@ -246,6 +251,10 @@ class RunState:
                 self.hops += step.hop
             case HandoffDelivered():
                 self._delivery(step)
+            case Compacted():
+                self.compacted = step
+                opening = self._opening(self.handoff, step.so_far)
+                self.messages = [reopened(opening, self.messages[-1])]
             case Noted():
                 self.notes.append(step)
             case Guarded():
@@ -305,7 +314,7 @@ class RunState:
         answers = [
             tool_result(
                 call["id"],
-                self.finished[call["id"]].content,
+                as_told(self.finished[call["id"]]),
                 ok=self.finished[call["id"]].ok,
                 source=call["name"],
             )

@@ -44,7 +44,11 @@ class Pin(BaseModel):
     stronger_model: str | None = None
     """The model for turns that those cannot manage."""
     tools: list[JsonObject] = []
-    """Messages API tool definitions, as every turn of this agent sends them."""
+    """Messages API tool definitions, in the order in which turns of this agent send them."""
+    deferred: list[str] = []
+    """Names of those that are shown only once they were searched for."""
+    defer_tools: bool | Literal["native", "local"] = False
+    """Who searches them, as in the team file."""
 
 
 class Started(_Step):
@@ -163,6 +167,12 @@ class CallFinished(_Step):
     """The address of the server that answered, if it was not the first that was tried."""
     original_error: JsonObject | None = None
     """What was wrong with the first one then."""
+    only_reads: bool = False
+    """Whether the tool certainly changes nothing."""
+    cached: bool = False
+    """The content is that of the same look-up earlier in the run; no call was made."""
+    shown: int | None = None
+    """How many characters of the content the agent is shown; None: all of it."""
 
 
 class CallSent(_Step):
@@ -187,6 +197,8 @@ class HandoffPrepared(_Step):
     envelope: JsonObject
     hop: bool = True
     """Whether it counts against the run's hops; a coordinator's tasks do not."""
+    tokens: int = 0
+    """About how much of a prompt the context takes up."""
 
 
 class HandoffDelivered(_Step):
@@ -198,6 +210,17 @@ class HandoffDelivered(_Step):
     status: str
     replayed: bool = False
     seconds: float = 0.0
+
+
+class Compacted(_Step):
+    """The holder's message list is begun afresh, with what it held told in short."""
+
+    kind: Literal["compacted"] = "compacted"
+    agent: str
+    turn: int
+    tokens: int
+    """About how long the list had become."""
+    so_far: JsonObject
 
 
 class Noted(_Step):
@@ -355,6 +378,7 @@ Step = Annotated[
     | CallSent
     | HandoffPrepared
     | HandoffDelivered
+    | Compacted
     | Noted
     | Guarded
     | TurnFailed

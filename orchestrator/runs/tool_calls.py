@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from orchestrator.links.calls import failed
 from orchestrator.models.protocol import JsonObject
 from orchestrator.runs.guarding import Guarding
 from orchestrator.runs.handoffs import Handoffs
-from orchestrator.runs.notebook import NOTEBOOK_TOOLS
+from orchestrator.runs.own_tools import OWN_TOOLS, OwnTools
 from orchestrator.runs.resources import Resources
+from orchestrator.runs.result_cache import known_result
 from orchestrator.runs.sending import Sending
 from orchestrator.runs.state import RunState, is_ask
 from orchestrator.runs.steps import CallFinished
-from orchestrator.tools import ToolOutcome
+from orchestrator.runs.trimming import shown_characters
+from orchestrator.tools import SEPARATOR, ToolOutcome
 
 COORDINATOR_MARGIN_SECONDS = 1.0
 """A coordinator's tasks end this much before its run, so that it can still tell what came of them."""
@@ -27,6 +28,7 @@ class ToolCalls:
         self._handoffs = handoffs
         self._guarding = guarding
         self._sending = Sending(resources)
+        self._own_tools = OwnTools(resources)
 
     async def make(self, state: RunState, calls: list[JsonObject], deadline: float) -> None:
         """Make all of them, so many at a time; `deadline` is on the event loop's clock.
@@ -55,23 +57,15 @@ class ToolCalls:
         if is_ask(call["name"]):
             await self._handoffs.ask(state, call, deadline)
             return
-        if call["name"] in NOTEBOOK_TOOLS:
-            await self._note(state, call)
+        if call["name"] in OWN_TOOLS:
+            await self._with.journal.append(state, await self._own_tools.call(state, call))
             return
         allowed = await self._guarding.call(state, call)
         if isinstance(allowed, ToolOutcome):
             arguments, outcome = call["input"], allowed
         else:
             arguments = allowed
-            outcome = await self._sending.send(
-                state,
-                state.agent,
-                call["name"],
-                arguments,
-                turn=state.turn,
-                call_id=call["id"],
-                deadline=deadline,
-            )
+            outcome = await self._outcome(state, call, arguments, deadline)
             outcome = await self._guarding.result(state, call, outcome)
         step = CallFinished(
             agent=state.agent,
@@ -88,30 +82,34 @@ class ToolCalls:
             unsettled=outcome.unsettled,
             fallback=outcome.fallback,
             original_error=outcome.original_error,
+            only_reads=await self._only_reads(outcome, deadline),
+            cached=outcome.ok and outcome.attempts == 0,
+            shown=shown_characters(outcome.content, self._with.team.limits.result_tokens),
         )
         await self._with.journal.append(state, step)
 
-    async def _note(self, state: RunState, call: JsonObject) -> None:
-        """Write into the notebook, or read it, for an agent that has one."""
-        if self._with.team.agents[state.agent].notebook:
-            outcome = await self._with.notebook.call(
-                call["name"],
-                call["input"],
-                run_id=state.started.root,
-                session_id=state.started.session_id,
-                agent=state.agent,
-                key=state.key_of(call),
-            )
-        else:
-            outcome = failed("not_allowed", f"agent {state.agent} has no notebook")
-        step = CallFinished(
-            agent=state.agent,
+    async def _only_reads(self, outcome: ToolOutcome, deadline: float) -> bool:
+        """Whether the call certainly changed nothing; one that was refused here is not looked into."""
+        made = outcome.ok or outcome.attempts > 0
+        return made and await self._with.tools.only_reads(outcome.server, outcome.tool, deadline)
+
+    async def _outcome(
+        self, state: RunState, call: JsonObject, arguments: JsonObject, deadline: float
+    ) -> ToolOutcome:
+        """What the server answers, or what it has answered to the same look-up in this run."""
+        agent = self._with.team.agents[state.agent]
+        server, _, tool = call["name"].partition(SEPARATOR)
+        # A coordinator's tasks are counted and told one by one: each is a call.
+        if self._with.team.limits.cache_reads and agent.pattern is None and agent.may_call(server, tool):
+            known = known_result(state, call["name"], arguments)
+            if known is not None:
+                return ToolOutcome(True, known.content, server, tool, 0, 0.0)
+        return await self._sending.send(
+            state,
+            state.agent,
+            call["name"],
+            arguments,
             turn=state.turn,
             call_id=call["id"],
-            name=call["name"],
-            tool=call["name"],
-            arguments=call["input"],
-            ok=outcome.ok,
-            content=outcome.content,
+            deadline=deadline,
         )
-        await self._with.journal.append(state, step)

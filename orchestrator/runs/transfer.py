@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from datetime import UTC, datetime
 
@@ -14,11 +13,12 @@ from orchestrator.models.protocol import JsonObject
 from orchestrator.runs.messages import ASK
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import HandoffPrepared
+from orchestrator.runs.trimming import carried, tokens_of
 from orchestrator.team import Agent, Team
 
 SOURCE = "orchestrator"
 RESULT_CHARACTERS = 4_000
-"""How much of one tool result travels with a handoff; the whole stays on the run."""
+"""How much of the customer's words travels with a handoff; the whole stays on the run."""
 
 
 class RefusedHandoffError(Exception):
@@ -68,6 +68,7 @@ def prepare(
     now: float,
     keys: KeySource | None = None,
     by_coordinator: bool = False,
+    result_tokens: int = 4_000,
 ) -> HandoffPrepared:
     """The envelope of a transfer or an ask: distilled context, the run's deadline as its time to live.
 
@@ -85,7 +86,7 @@ def prepare(
         target_server=target.home or SOURCE,
         accumulated_context={
             "to": target.name,
-            "handoff": _distilled(state, call, asked=asked),
+            "handoff": _distilled(state, call, asked=asked, most_tokens=result_tokens),
             "request": started.input[:RESULT_CHARACTERS],
         },
         created_at=datetime.fromtimestamp(now, UTC),
@@ -106,10 +107,11 @@ def prepare(
         server=target.home,
         envelope=signed.model_dump(mode="json"),
         hop=not by_coordinator,
+        tokens=tokens_of(signed.accumulated_context),
     )
 
 
-def _distilled(state: RunState, call: JsonObject, *, asked: bool) -> JsonObject:
+def _distilled(state: RunState, call: JsonObject, *, asked: bool, most_tokens: int) -> JsonObject:
     """What the target is told. Results of tools called in the same turn travel along: none is lost."""
     said = call["input"]
     told: JsonObject = {
@@ -118,15 +120,8 @@ def _distilled(state: RunState, call: JsonObject, *, asked: bool) -> JsonObject:
         "facts": _object(said.get("facts")),
         "open_questions": _texts(said.get("open_questions")),
     }
-    results = [_trimmed(step.name, step.ok, step.content) for step in state.finished.values()]
+    results = carried(list(state.finished.values()), most_tokens)
     return {**told, "results": results} if results else told
-
-
-def _trimmed(name: str, ok: bool, content: JsonObject) -> JsonObject:
-    text = json.dumps(content, ensure_ascii=False)
-    if len(text) <= RESULT_CHARACTERS:
-        return {"call": name, "ok": ok, "content": content}
-    return {"call": name, "ok": ok, "content_start": text[:RESULT_CHARACTERS], "trimmed": True}
 
 
 def _object(value: object) -> JsonObject:

@@ -12,7 +12,9 @@ from orchestrator.models.circuits import ModelCircuits
 from orchestrator.models.history import validate_history
 from orchestrator.models.protocol import Fault, Model, ModelError, ModelRequest, OnText, Stop
 from orchestrator.runs import budget
+from orchestrator.runs.compaction import compaction
 from orchestrator.runs.endings import Endings
+from orchestrator.runs.exposure import conversation, deferred_names, exposed
 from orchestrator.runs.fallbacks import Fallbacks
 from orchestrator.runs.messages import ask_tool, escalate_tool, system_text, transfer_tool
 from orchestrator.runs.notebook import notebook_tools
@@ -51,12 +53,18 @@ class Turns:
         loop = asyncio.get_running_loop()
         pin = await self._pin(state)
         limits = self._with.team.limits
+        if (afresh := compaction(state, limits.compact_tokens)) is not None:
+            await self._with.journal.append(state, afresh)
+        model = state.trying.models.get(state.agent, pin.model)
+        shown = exposed(state, pin, self._model, model)
         request = ModelRequest(
-            model=state.trying.models.get(state.agent, pin.model),
+            model=model,
             agent=state.agent,
             system=pin.instructions,
-            messages=list(state.messages),
-            tools=pin.tools,
+            messages=conversation(state),
+            tools=shown.tools,
+            deferred=shown.deferred,
+            searchable=shown.searchable,
             max_tokens=limits.max_tokens * (1 + state.cut_off),
             deadline_seconds=min(limits.model_call_seconds, deadline - loop.time()),
         )
@@ -114,6 +122,8 @@ class Turns:
             fallback_models=list(agent.fallback_models),
             stronger_model=agent.stronger_model,
             tools=tools,
+            deferred=deferred_names(agent),
+            defer_tools=agent.defer_tools,
         )
         pin_id = await self._with.journal.keep_pin(pin)
         await self._with.journal.append(state, Pinned(agent=agent.name, pin_id=pin_id))

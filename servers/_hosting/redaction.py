@@ -5,15 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
-from handoff.private_logs import PrivateFormatter, redact_crashes
+from handoff.private_logs import PrivateFormatter
 
 
 def private_logging(level: int) -> None:
-    """Send this process's log records, the libraries' included, to standard error, redacted.
-
-    So is what an exception writes that ends the process.
-    """
-    redact_crashes()
+    """Send this process's log records, the libraries' included, to standard error, redacted."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         PrivateFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

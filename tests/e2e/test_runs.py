@@ -423,7 +423,9 @@ async def test_a_write_without_an_answer_is_settled_by_a_person_before_the_model
         return [use("billing__process_refund", **order, reason="charged twice")]
 
     team = load_team()
-    team = team.model_copy(update={"limits": team.limits.model_copy(update={"tool_call_seconds": 0.5})})
+    limits = team.limits.model_copy(update={"tool_call_seconds": 0.5})
+    # The order comes out of the blue: the shipped guardrails would have it stand on a look-up.
+    team = team.model_copy(update={"limits": limits, "guardrails": ()})
     model = Played(brain)
     async with open_desk(team, model=model, model_name="scripted", store_url=shop.url) as desk:
         try:

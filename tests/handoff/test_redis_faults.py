@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from handoff.errors import StoreError, StoreUnavailableError
+from handoff.redis import connection
 from handoff.redis.store import RedisStore
 from handoff.redis.text_projection import TextProjection
 from handoff.store import Append, Committed, Put, Record, Replayed, Token
@@ -241,6 +242,17 @@ async def test_what_a_crash_of_the_server_lost_is_no_longer_found(tmp_path: Path
             await until_it_works(store)
             await store.commit([Put("articles", "new", {}, text={"title": "word"})])
             assert {hit.id for hit in await store.search("articles", "word")} == {"kept", "new"}
+
+
+async def test_a_process_too_busy_to_look_does_not_blame_the_server(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.2)
+    asked = [asyncio.create_task(store.get("things", str(number))) for number in range(20)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - as a thousand calls at once would
+    assert await asyncio.gather(*asked) == [None] * 20
 
 
 async def test_a_cancelled_call_leaves_the_answers_of_the_others_in_order(store: RedisStore) -> None:

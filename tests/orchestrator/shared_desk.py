@@ -70,6 +70,17 @@ class Shop:
     def key(self, name: str) -> str:
         return f"{{switchboard:{self.namespace}}}:{name}"
 
+    def leave_with_a_silent_worker(self, session_id: str, run_id: str) -> None:
+        """A message that a worker took a minute ago, and of which nothing was heard since."""
+        queue = self.key("queue")
+        script = """
+            local id = redis.call('XADD', KEYS[1], '*', 'session', ARGV[1], 'run', ARGV[2])
+            redis.call('XREADGROUP', 'GROUP', 'workers', 'silent', 'COUNT', 1, 'STREAMS', KEYS[1], '>')
+            redis.call('XCLAIM', KEYS[1], 'workers', 'silent', 0, id, 'IDLE', 60000, 'JUSTID')
+            return 1
+        """
+        assert self.server.ask("EVAL", script, "1", queue, session_id, run_id) == b":1\r\n"
+
     @asynccontextmanager
     async def process(
         self, brain: Brain = hello, *, max_running: int = 10, max_queued: int = 100, run_seconds: float = 20

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from orchestrator.cli import app
 from orchestrator.models.protocol import ModelRequest
+from orchestrator.service.tokens import TokenFileError, Tokens
 from tests.orchestrator.serving import (
     WAIT_SECONDS,
     Brain,
@@ -255,10 +258,9 @@ async def test_a_cancelled_run_asks_nobody_any_more(tmp_path: Path) -> None:
 
 
 async def test_only_a_person_with_both_credentials_decides(tmp_path: Path) -> None:
-    tokens = token_file(tmp_path, chat="chat", ada=("ada", "cus_1"))
-    with tokens.open("a") as file:
-        table = (tmp_path / "person").mkdir() or token_file(tmp_path / "person", grace="grace")
-        file.write("\n" + table.read_text() + "decides = true\n")
+    tokens = token_file(tmp_path, chat="chat", ada=("ada", "cus_1"), grace="grace")
+    # The table of the last one is at the end of the file.
+    tokens.write_text(f"{tokens.read_text('utf-8')}decides = true\n", "utf-8")
     async with desk_at(tmp_path, tokens=tokens, token="chat") as (desk, till):
         run = await desk.run_of("Pay inv_1 back", customer_id="cus_1")
         escalation_id = run["escalation_ids"][0]
@@ -287,3 +289,37 @@ async def test_only_a_person_with_both_credentials_decides(tmp_path: Path) -> No
     assert right.json()["decided_by"] == "grace"
     assert done["status"] == "completed"
     assert "chat" not in str(till.asked[0])
+
+
+async def test_a_person_decides_from_the_command_line_of_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk_at(tmp_path) as (desk, till):
+        run = await desk.run_of("Pay inv_1 back")
+        escalation_id = run["escalation_ids"][0]
+
+        async def typed(*arguments: str) -> Result:
+            command = ["escalations", *arguments, "--url", desk.url]
+            return await asyncio.to_thread(CliRunner().invoke, app, command)
+
+        listed = await typed("list")
+        refused = await typed("approve", escalation_id)
+        monkeypatch.setenv("SWITCHBOARD_APPROVAL_TOKEN", PERSON)
+        approved = await typed("approve", escalation_id)
+        done = await completed(desk, run["run_id"])
+        unknown = await typed("show", "esc_none")
+    nobody = await asyncio.to_thread(CliRunner().invoke, app, ["escalations", "list", "--url", desk.url])
+    assert escalation_id in listed.stdout
+    assert (refused.exit_code, "X-Approval-Authorization" in refused.stderr) == (1, True)
+    assert (approved.exit_code, "Approved by local." in approved.stdout) == (0, True)
+    assert len(till.paid) == 1
+    assert done["status"] == "completed"
+    assert (unknown.exit_code, nobody.exit_code) == (1, 1)
+    assert "no service answers" in nobody.stderr
+
+
+def test_a_customer_s_token_never_decides(tmp_path: Path) -> None:
+    tokens = token_file(tmp_path, ada=("ada", "cus_1"))
+    tokens.write_text(f"{tokens.read_text('utf-8')}decides = true\n", "utf-8")
+    with pytest.raises(TokenFileError, match="cannot decide"):
+        Tokens(tokens)

@@ -140,6 +140,20 @@ async def test_a_worker_that_drains_hands_its_runs_to_others_with_all_they_did(s
     assert state.turns == 1
 
 
+async def test_a_busy_worker_keeps_its_own_runs_and_takes_over_those_of_a_silent_one(shop: Shop) -> None:
+    gate = asyncio.Event()
+    async with shop.process(max_running=0) as front, shop.process(gated(gate)) as worker:
+        own = await front.submit("own")
+        await until(lambda: len(worker.model.requests) == 1)
+        started = front.runner.request("left behind")
+        await front.journal.queue(started)
+        shop.leave_with_a_silent_worker(started.session_id, started.run_id)
+        await until(lambda: len(worker.model.requests) == 2)
+        gate.set()
+        await front.until_ended(own, started.run_id)
+    assert len(worker.model.requests) == 2
+
+
 async def test_a_run_in_work_elsewhere_is_cancelled_within_a_second(shop: Shop) -> None:
     async with shop.process(max_running=0) as front, shop.process(gated(asyncio.Event())) as worker:
         run, other = await front.submit("first"), await front.submit("second")

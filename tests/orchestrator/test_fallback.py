@@ -171,6 +171,18 @@ async def test_an_empty_reply_is_asked_for_three_times_then_of_the_stronger_mode
     assert report.original_error.code == "empty_answer"
 
 
+async def test_a_reply_cut_off_twice_is_asked_of_the_stronger_model(tmp_path: Path, ledger: Ledger) -> None:
+    def play(request: ModelRequest) -> Reply:
+        if request.model == "strong":
+            return "Done."
+        return ModelReply([{"type": "text", "text": "It is"}], Stop.LENGTH, request.model)
+
+    report, requests = await handled(tmp_path, team_of(ledger, stronger_model="strong"), play)
+    assert (report.status, report.result, report.fallback) == ("completed", "Done.", "model strong")
+    assert [request.model for request in requests] == ["small", "small", "strong"]
+    assert [request.max_tokens for request in requests] == [2048, 4096, 2048]
+
+
 async def test_an_empty_reply_that_is_better_the_second_time_needs_no_fallback(
     tmp_path: Path, ledger: Ledger
 ) -> None:

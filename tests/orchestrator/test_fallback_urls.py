@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,26 @@ def key() -> str:
     return uuid.uuid4().hex
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> State:
-    """Shared by both processes, as replicas share a store."""
-    return State(tmp_path / "state")
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> State:
+    """Shared by all processes, as replicas share a store."""
+    return State(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="module")
+def server(state: State) -> Iterator[HttpServer]:
+    """For tests that do it no harm."""
+    server = HttpServer(state)
+    yield server.start()
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def standby(state: State) -> Iterator[HttpServer]:
+    """Another process of the same server."""
+    server = HttpServer(state)
+    yield server.start()
+    server.kill()
 
 
 async def two_servers(state: State) -> list[HttpServer]:
@@ -51,7 +68,7 @@ async def test_when_the_preferred_process_dies_the_call_itself_goes_to_the_next_
             assert (outcome.attempts, outcome.fallback) == (2, second.url)
             assert {line["token"] for line in state.calls("write", key)} == {"tok-1"}
             assert state.effects(key) == 1
-            first.start()
+            await asyncio.to_thread(first.start)
             await eventually(lambda: box.links.addresses("one")[0].connected)
             back = await box.call("one__write", token="tok-2", key=key)
             assert (back.ok, back.attempts, back.fallback) == (True, 1, None)
@@ -61,41 +78,33 @@ async def test_when_the_preferred_process_dies_the_call_itself_goes_to_the_next_
 
 
 async def test_an_answer_that_is_lost_is_asked_for_elsewhere_and_takes_effect_once(
-    state: State, key: str
+    server: HttpServer, standby: HttpServer, state: State, key: str
 ) -> None:
-    first, second = await two_servers(state)
-    try:
-        async with (
-            ResetProxy(first.port) as proxy,
-            box_over(over(team_at(proxy.url), urls=(proxy.url, second.url))) as box,
-        ):
-            assert await box.tools.missing(box.agent) == {}
-            proxy.cut(key, "answer")
-            outcome = await box.call("one__write", token="tok-1", key=key)
-        assert (outcome.ok, outcome.attempts, outcome.fallback) == (True, 2, second.url)
-        assert state.effects(key) == 1
-    finally:
-        first.kill()
-        second.kill()
+    async with (
+        ResetProxy(server.port) as proxy,
+        box_over(over(team_at(proxy.url), urls=(proxy.url, standby.url))) as box,
+    ):
+        assert await box.tools.missing(box.agent) == {}
+        proxy.cut(key, "answer")
+        outcome = await box.call("one__write", token="tok-1", key=key)
+    assert (outcome.ok, outcome.attempts, outcome.fallback) == (True, 2, standby.url)
+    assert state.effects(key) == 1
 
 
-async def test_a_busy_address_overflows_to_the_next(state: State) -> None:
-    first, second = await two_servers(state)
-    try:
-        async with linked(one=at(first.url, second.url, max_running=1, max_queued=0)) as links:
-            assert await links.unavailable() == {}
-            await eventually(lambda: all(way.connected for way in links.addresses("one")))
-            held = calling(links, "one", "slow", key="held")
-            await eventually(lambda: state.started("held"))
-            route = Route()
-            outcome = await links.call("one", "echo", {"text": "x"}, meta={}, timeout=5, route=route)
-            assert outcome.ok, outcome.content
-            assert route.tried == [second.url]
-            state.release("held")
-            assert (await held).ok
-    finally:
-        first.kill()
-        second.kill()
+async def test_a_busy_address_overflows_to_the_next(
+    server: HttpServer, standby: HttpServer, state: State
+) -> None:
+    async with linked(one=at(server.url, standby.url, max_running=1, max_queued=0)) as links:
+        assert await links.unavailable() == {}
+        await eventually(lambda: all(way.connected for way in links.addresses("one")))
+        held = calling(links, "one", "slow", key="held")
+        await eventually(lambda: state.started("held"))
+        route = Route()
+        outcome = await links.call("one", "echo", {"text": "x"}, meta={}, timeout=5, route=route)
+        assert outcome.ok, outcome.content
+        assert route.tried == [standby.url]
+        state.release("held")
+        assert (await held).ok
 
 
 async def test_when_every_address_is_down_three_attempts_are_the_most(state: State, key: str) -> None:
@@ -111,7 +120,7 @@ async def test_when_every_address_is_down_three_attempts_are_the_most(state: Sta
 
 
 def with_circuit(url: str, **more: Any) -> ServerEntry:
-    return at(url, circuit_failures=3, circuit_open_seconds=1.0, **more)
+    return at(url, circuit_failures=3, circuit_open_seconds=2.0, **more)
 
 
 async def until_closed(links: ServerLinks) -> None:
@@ -119,66 +128,58 @@ async def until_closed(links: ServerLinks) -> None:
     assert links.addresses("one")[0].circuit is Circuit.CLOSED
 
 
-async def test_a_server_that_dies_is_left_alone_and_one_probe_brings_it_back(state: State) -> None:
-    server = await asyncio.to_thread(HttpServer(state).start)
-    try:
-        async with ResetProxy(server.port) as proxy, linked(one=with_circuit(proxy.url)) as links:
-            assert (await call(links, "one", "echo", text="x")).ok
-            proxy.cut("tools/call", "request", times=3)
-            failed = [await call(links, "one", "echo", text="x") for _ in range(3)]
-            assert {outcome.code for outcome in failed} == {"server_unavailable"}
-            refused = [await call(links, "one", "echo", text="x") for _ in range(10)]
-            assert {outcome.code for outcome in refused} == {"circuit_open"}
-            assert all(outcome.surely_not_done and outcome.retry_after_seconds for outcome in refused)
-            assert proxy.cuts == 3
-            status = links.addresses("one")[0]
-            assert (status.circuit, status.retry_in_seconds is not None) == (Circuit.OPEN, True)
-            calls = len(state.calls("echo"))
-            await until_closed(links)
-            assert len(state.calls("echo")) == calls + 1
-    finally:
-        server.kill()
+async def test_a_server_that_dies_is_left_alone_and_one_probe_brings_it_back(
+    server: HttpServer, state: State
+) -> None:
+    async with ResetProxy(server.port) as proxy, linked(one=with_circuit(proxy.url)) as links:
+        assert (await call(links, "one", "echo", text="x")).ok
+        proxy.cut("tools/call", "request", times=3)
+        failed = [await call(links, "one", "echo", text="x") for _ in range(3)]
+        assert {outcome.code for outcome in failed} == {"server_unavailable"}
+        refused = [await call(links, "one", "echo", text="x") for _ in range(10)]
+        assert {outcome.code for outcome in refused} == {"circuit_open"}
+        assert all(outcome.surely_not_done and outcome.retry_after_seconds for outcome in refused)
+        assert proxy.cuts == 3
+        status = links.addresses("one")[0]
+        assert (status.circuit, status.retry_in_seconds is not None) == (Circuit.OPEN, True)
+        calls = len(state.calls("echo"))
+        await until_closed(links)
+        assert len(state.calls("echo")) == calls + 1
 
 
-async def test_of_many_waiting_calls_one_alone_probes_a_server_that_is_still_bad(state: State) -> None:
-    server = await asyncio.to_thread(HttpServer(state).start)
-    try:
-        async with ResetProxy(server.port) as proxy, linked(one=with_circuit(proxy.url)) as links:
-            assert (await call(links, "one", "echo", text="x")).ok
-            proxy.cut("tools/call", "request", times=4)
-            for _ in range(3):
-                await call(links, "one", "echo", text="x")
-            await eventually(lambda: links.addresses("one")[0].retry_in_seconds is None)
-            outcomes = await asyncio.gather(*(call(links, "one", "echo", text="x") for _ in range(20)))
-            codes = [outcome.code for outcome in outcomes]
-            assert sorted(map(str, codes)) == ["circuit_open"] * 19 + ["server_unavailable"]
-            assert proxy.cuts == 4
-    finally:
-        server.kill()
+async def test_of_many_waiting_calls_one_alone_probes_a_server_that_is_still_bad(
+    server: HttpServer, state: State
+) -> None:
+    async with ResetProxy(server.port) as proxy, linked(one=with_circuit(proxy.url)) as links:
+        assert (await call(links, "one", "echo", text="x")).ok
+        proxy.cut("tools/call", "request", times=4)
+        for _ in range(3):
+            await call(links, "one", "echo", text="x")
+        await eventually(lambda: links.addresses("one")[0].retry_in_seconds is None)
+        outcomes = await asyncio.gather(*(call(links, "one", "echo", text="x") for _ in range(20)))
+        codes = [outcome.code for outcome in outcomes]
+        assert sorted(map(str, codes)) == ["circuit_open"] * 19 + ["server_unavailable"]
+        assert proxy.cuts == 4
 
 
-async def test_a_tool_that_refuses_or_fails_does_not_open_the_circuit(state: State, key: str) -> None:
-    server = await asyncio.to_thread(HttpServer(state).start)
-    try:
-        async with linked(one=with_circuit(server.url)) as links:
-            for _ in range(6):
-                assert (await call(links, "one", "refuse", key=key)).code == "not_found"
-                assert (await call(links, "one", "flaky", key=key, times=99)).code == "contention"
-            assert links.addresses("one")[0].circuit is Circuit.CLOSED
-    finally:
-        server.kill()
+async def test_a_tool_that_refuses_or_fails_does_not_open_the_circuit(
+    server: HttpServer, state: State, key: str
+) -> None:
+    async with linked(one=with_circuit(server.url)) as links:
+        for _ in range(6):
+            assert (await call(links, "one", "refuse", key=key)).code == "not_found"
+            assert (await call(links, "one", "flaky", key=key, times=99)).code == "contention"
+        assert links.addresses("one")[0].circuit is Circuit.CLOSED
 
 
-async def test_a_server_that_hangs_is_left_alone_after_its_time_was_up_often_enough(state: State) -> None:
-    server = await asyncio.to_thread(HttpServer(state).start)
-    try:
-        async with linked(one=with_circuit(server.url)) as links:
-            assert await links.unavailable() == {}
-            hanging = [links.call("one", "slow", {"key": "k"}, meta={}, timeout=0.3) for _ in range(3)]
-            assert {outcome.code for outcome in await asyncio.gather(*hanging)} == {"timeout"}
-            assert (await call(links, "one", "echo", text="x")).code == "circuit_open"
-    finally:
-        server.kill()
+async def test_a_server_that_hangs_is_left_alone_after_its_time_was_up_often_enough(
+    server: HttpServer, state: State
+) -> None:
+    async with linked(one=with_circuit(server.url)) as links:
+        assert await links.unavailable() == {}
+        hanging = [links.call("one", "slow", {"key": "k"}, meta={}, timeout=0.3) for _ in range(3)]
+        assert {outcome.code for outcome in await asyncio.gather(*hanging)} == {"timeout"}
+        assert (await call(links, "one", "echo", text="x")).code == "circuit_open"
 
 
 async def test_a_server_that_hangs_holds_nobody_who_does_not_need_it_and_nobody_for_long(
@@ -230,32 +231,26 @@ async def test_a_server_nobody_could_connect_to_has_its_circuit_open_and_closes_
 
 
 async def test_a_write_in_doubt_stays_in_doubt_when_its_server_is_gone_at_the_second_attempt(
-    state: State, key: str
+    server: HttpServer, state: State, key: str
 ) -> None:
-    server = await asyncio.to_thread(HttpServer(state).start)
-    try:
-        async with ResetProxy(server.port) as proxy, box_over(team_at(proxy.url)) as box:
-            assert await box.tools.missing(box.agent) == {}
-            proxy.cut(key, "answer")
-            proxy.refuse(key, 503)
-            proxy.refuse(key, 503)
-            outcome = await asyncio.wait_for(box.call("one__write", token="t", key=key), TIMEOUT)
-    finally:
-        server.kill()
+    async with ResetProxy(server.port) as proxy, box_over(team_at(proxy.url)) as box:
+        assert await box.tools.missing(box.agent) == {}
+        proxy.cut(key, "answer")
+        proxy.refuse(key, 503)
+        proxy.refuse(key, 503)
+        outcome = await asyncio.wait_for(box.call("one__write", token="t", key=key), TIMEOUT)
     assert outcome.attempts == 3
     assert state.effects(key) == 1
     assert outcome.unsettled
     assert outcome.outcome_unknown
 
 
-async def test_a_gateway_that_names_a_time_is_given_that_time(state: State, key: str) -> None:
-    server = await asyncio.to_thread(HttpServer(state).start)
-    try:
-        async with ResetProxy(server.port) as proxy, box_over(team_at(proxy.url)) as box:
-            assert await box.tools.missing(box.agent) == {}
-            proxy.refuse(key, 429, retry_after=1)
-            outcome = await box.call("one__write", token="t", key=key)
-            assert (outcome.ok, outcome.attempts) == (True, 2)
-            assert outcome.duration_seconds >= 1
-    finally:
-        server.kill()
+async def test_a_gateway_that_names_a_time_is_given_that_time(
+    server: HttpServer, state: State, key: str
+) -> None:
+    async with ResetProxy(server.port) as proxy, box_over(team_at(proxy.url)) as box:
+        assert await box.tools.missing(box.agent) == {}
+        proxy.refuse(key, 429, retry_after=1)
+        outcome = await box.call("one__write", token="t", key=key)
+        assert (outcome.ok, outcome.attempts) == (True, 2)
+        assert outcome.duration_seconds >= 1

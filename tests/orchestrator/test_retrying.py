@@ -38,12 +38,12 @@ async def desk_over(tmp_path: Path, brain: Brain, team: Team) -> AsyncIterator[D
 
 async def writing(request: ModelRequest) -> Reply:
     """Looks, writes, and says so: two calls in two turns."""
-    turn = len(request.messages) // 2
-    return [
+    turns: list[Reply] = [
         [use("ledger__look", invoice_id="inv_1")],
         [use("ledger__write", key="note")],
         "Written.",
-    ][turn]
+    ]
+    return turns[len(request.messages) // 2]
 
 
 async def steps_of(desk: Desk, run_id: str) -> list[str]:

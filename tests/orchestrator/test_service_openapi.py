@@ -117,7 +117,15 @@ async def test_answers_are_what_the_description_says(tmp_path: Path) -> None:
     async with service(tmp_path) as desk:
         document = await description(desk)
         run = (await desk.create("Hi", wait=10, metadata={"a": 1, "b": None})).json()
-        paths = ["/v1/runs", f"/v1/runs/{run['run_id']}", "/v1/servers", "/v1/agents", "/v1/alerts", "/healthz", "/readyz"]
+        paths = [
+            "/v1/runs",
+            f"/v1/runs/{run['run_id']}",
+            "/v1/servers",
+            "/v1/agents",
+            "/v1/alerts",
+            "/healthz",
+            "/readyz",
+        ]
         for path in [*paths, "/v1/runs/run_none", "/v1/runs?limit=0"]:
             answer = await desk.http.get(path)
             check(document, "get", path, answer)

@@ -115,12 +115,10 @@ class Till:
             told = {"ticket_id": f"tck_{self.tickets.index(subject) + 1}"}
             return CallToolResult(content=[], structured_content=told)
 
-        @mcp.custom_route("/approvals", methods=["GET"])
         async def listed(request: Request) -> Response:
             items = [{"approval_id": id, **approval} for id, approval in self.approvals.items()]
             return JSONResponse({"items": items})
 
-        @mcp.custom_route("/approvals/{approval_id}/resolve", methods=["POST"])
         async def resolve(request: Request) -> Response:
             self.asked.append(request.headers.get("authorization", ""))
             if self.asked[-1] != f"Bearer {PERSON}":
@@ -132,6 +130,8 @@ class Till:
             approval["status"] = {"approve": "approved", "reject": "rejected"}[decision]
             return JSONResponse(approval)
 
+        mcp.custom_route("/approvals", methods=["GET"])(listed)
+        mcp.custom_route("/approvals/{approval_id}/resolve", methods=["POST"])(resolve)
         return mcp
 
 

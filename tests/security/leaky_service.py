@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import structlog
 
+from handoff.private_logs import redact_crashes
 from orchestrator.log import configure_logging
 from orchestrator.models.protocol import ModelReply, ModelRequest, OnText
 from orchestrator.service.serving import serve
@@ -83,6 +84,7 @@ async def forgotten() -> None:
 
 def main() -> None:
     switched()
+    redact_crashes()
     configure_logging("DEBUG")
     asyncio.run(session(Path(sys.argv[1])))
     asyncio.run(forgotten())

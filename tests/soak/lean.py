@@ -53,15 +53,28 @@ class LeanClient:
         async with asyncio.timeout(CALL_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
-            _, _, length = head.lower().partition(b"content-length:")
-            body = await reader.readexactly(int(length.split(b"\r\n")[0]))
+            body = await _body(reader, head.lower())
         self._idle.put_nowait((reader, writer))
         return body
 
 
+async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
+    """What follows the headers. A call that took long is answered as a stream of events, in chunks."""
+    _, found, length = head.partition(b"content-length:")
+    if found:
+        return await reader.readexactly(int(length.split(b"\r\n")[0]))
+    body = b""
+    while size := int(await reader.readline(), 16):
+        body += await reader.readexactly(size)
+        await reader.readline()
+    await reader.readline()
+    return body
+
+
 def answer_of(body: bytes) -> Answer:
-    """A tool call's answer from the body that `LeanClient.call` gave."""
-    result: Any = json.loads(body)["result"]
+    """A tool call's answer from the body that `LeanClient.call` gave: a message, or the last event's."""
+    message = body if body.startswith(b"{") else body.rpartition(b"data:")[2]
+    result: Any = json.loads(message)["result"]
     return Answer(bool(result.get("isError")), result["structuredContent"])
 
 

@@ -82,8 +82,12 @@ class Case:
         caller = self.api.authorizations[-1].removeprefix("Bearer ")
         self.requests[number, agent, turn].append(Request(time.time(), caller))
         self.last_caller[number] = caller
+        await self.hold(number, turn)
         await asyncio.sleep(self.rng.uniform(0, self.longest_seconds))
         return Stream([messages.start(), *_reply(number, agent, turn, said)])
+
+    async def hold(self, number: int, turn: int) -> None:
+        """Where a test may keep a turn waiting."""
 
 
 def _reply(number: int, agent: str, turn: int, said: str) -> list[bytes]:

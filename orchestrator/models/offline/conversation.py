@@ -66,11 +66,13 @@ class Conversation:
     """Earlier calls by their key."""
     asked_about: str = ""
     """The request that the customer was asked a question about, and may be answering now."""
+    searchable: frozenset[str] = frozenset()
+    """Names of tools that have to be loaded before."""
     opening: str = ""
     """A hash of the first message, for ids that differ from agent to agent."""
 
     def offers(self, *names: str) -> bool:
-        return self.tools.issuperset(names)
+        return (self.tools | self.searchable).issuperset(names)
 
     @property
     def facts(self) -> JsonObject:
@@ -98,7 +100,8 @@ def read_conversation(request: ModelRequest) -> Conversation:
     found = passed_on.get("customer_id") if isinstance(passed_on, dict) else None
     return Conversation(
         agent=request.agent,
-        tools=frozenset(str(tool["name"]) for tool in request.tools),
+        tools=frozenset(str(tool["name"]) for tool in (*request.tools, *request.deferred)),
+        searchable=frozenset(request.searchable),
         request="\n".join(texts),
         customer_id=_id(known) or _id(found),
         is_authenticated=_id(known) is not None,

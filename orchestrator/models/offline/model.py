@@ -48,9 +48,11 @@ def _next_move(conversation: Conversation) -> list[Call] | str:
 
 
 def _offered(calls: list[Call], conversation: Conversation) -> list[Call] | str:
-    """The calls, unless one is not among the tools of this agent: then nothing is called at all."""
+    """The calls, or a search for what they need; nothing at all when one is none of this agent's tools."""
     if all(call.name in conversation.tools for call in calls):
         return calls
+    if wanted := [call.name for call in calls if call.name in conversation.searchable]:
+        return [Call("find_tools", {"query": " ".join(wanted)})]
     return "I lack the tools to do this myself. Please contact support, so that a person can help you."
 
 
