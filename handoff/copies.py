@@ -1,4 +1,4 @@
-"""The copies of a person that the library keeps: outcomes under tokens, handoffs, sessions, shared contexts."""
+"""The library's copies of a person: outcomes under tokens, handoffs, session contexts, shared contexts."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from handoff.errors import JsonObject, StructuredError
-from handoff.store import Lease, Put, Store, Trim, new_id
+from handoff.store import ABSENT, Check, Lease, Put, Store, Trim, new_id
 
 ERASED: JsonObject = {"erased": True}
 """What is left of a record that was somebody's: its id is known, and nothing else."""
@@ -42,6 +42,11 @@ class ErasureError(StructuredError):
 def tombstone_id(customer_id: str) -> str:
     """What stands where the customer's id stood: a hash, so that what belongs together stays together."""
     return "erased_" + hashlib.sha256(f"erased customer {customer_id}".encode()).hexdigest()[:32]
+
+
+def not_erased(customer_id: str) -> Check:
+    """Lets a commit through only while nobody erases or has erased this customer from the store."""
+    return Check(ERASURES, tombstone_id(customer_id), ABSENT)
 
 
 @dataclass(slots=True)
@@ -145,8 +150,11 @@ class Eraser(Protocol):
         """How often each value's bytes stand in the files, if ever, and which files were searched."""
         ...
 
-    async def places(self, values: Collection[str]) -> dict[str, list[str]]:
-        """Where each value stands in what the store holds now, if anywhere, such as `tickets tck_1`."""
+    async def places(self, values: Collection[str], whole: Collection[str] = ()) -> dict[str, list[str]]:
+        """Where each value stands in what the store holds now, if anywhere, such as `tickets tck_1`.
+
+        Those of `whole` are found as whole names only, not as a part of a longer one.
+        """
         ...
 
 
@@ -167,15 +175,19 @@ def eraser_of(store: Store) -> Eraser:
 async def erase_person(store: Store, person: Person, belongings: Sequence[Belongings]) -> Counts:
     """Replace everything of the person by tombstones, and again while others write more of it.
 
+    `belongings` are erased in that order: copies before what they are copies of.
+
     May be killed at any moment and run again. Raises: ErasureError while another erasure is at work.
     """
     lease = await _begun(store)
     counts: Counts = Counter()
     try:
+        await _note(store, person, await _noted(store, person))  # from now on `not_erased` holds no more
         person.ids.update(await _noted(store, person))
         for _ in range(ROUNDS):
             before = counts.total()
-            for each in belongings:
+            # What owners know of comes first: whose a copy is, their ids tell.
+            for each in reversed(belongings):
                 await each.collect(person)
             await _note(store, person, person.ids)
             for each in belongings:

@@ -10,11 +10,12 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel
 
 from handoff.canonical import canonical_json
-from handoff.errors import JsonObject, TokenConflictError
+from handoff.erasure import ERASED, ERASURES
+from handoff.errors import JsonObject, TokenConflictError, VersionConflictError
 from handoff.retention import keep_seconds
 from handoff.store import Committed, Index, Put, Record, Replayed, Store, Token, Write
 from servers._access import Call
-from servers._results import NotFoundError, Page
+from servers._results import ErasedError, NotFoundError, Page
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -63,7 +64,7 @@ class Records(Generic[M]):
     async def find(self, id: str) -> tuple[M, int] | None:
         """The record and its version, or None."""
         record = await self.store.get(self.collection, id)
-        return (self._read(record), record.version) if record else None
+        return (self._read(record), record.version) if record and record.data != ERASED else None
 
     async def get(self, id: str, *, field: str, suggestion: str | None = None) -> tuple[M, int]:
         """The record and its version. Raises: NotFoundError naming `field`."""
@@ -77,7 +78,8 @@ class Records(Generic[M]):
         return NotFoundError(f"no {self._noun} has this {field}", field=field, suggestion=suggestion)
 
     async def get_many(self, ids: Sequence[str]) -> list[M]:
-        return [self._read(record) for record in await self.store.get_many(self.collection, ids)]
+        found = await self.store.get_many(self.collection, ids)
+        return [self._read(record) for record in found if record.data != ERASED]
 
     async def page(
         self, index: str, key: str, *, limit: int, cursor: str | None, descending: bool = False
@@ -128,7 +130,12 @@ async def commit_numbered(
     if call.token is not None:
         outcome = result.model_dump(mode="json", exclude=set(numbered))
         token = Token(token_key(call), call.fingerprint, outcome, keep_seconds(), numbered)
-    done = await store.commit(writes, token=token, fence=call.fence, actor=call.principal)
+    try:
+        done = await store.commit(writes, token=token, fence=call.fence, actor=call.principal)
+    except VersionConflictError as error:
+        if error.collection == ERASURES:
+            raise ErasedError from None
+        raise
     if isinstance(done, Replayed):
         raise replay(call, done)
     return result.model_copy(update={name: done.seqs[0] + plus for name, plus in numbered.items()}), done

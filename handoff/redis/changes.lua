@@ -1,10 +1,10 @@
 -- Texts that changed after a position, the longest unchanged first, each as it is now.
 -- KEYS  meta, changed, texts, places      ARGV  position, limit
--- Answers {run id of the server, store id, newest position, field, position, text, places, ...}
+-- Answers {run id of the server with the number of erasures, store id, newest position, field, position, text, places, ...}
 
 local fields = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 local found = {
-  string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'),
+  string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. (redis.call('HGET', KEYS[1], 'erasures') or ''),
   redis.call('HGET', KEYS[1], 'store_id') or '',
   redis.call('HGET', KEYS[1], 'position') or '0',
 }

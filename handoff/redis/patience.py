@@ -19,6 +19,7 @@ async def answered_within(seconds: float) -> AsyncIterator[None]:
     Raises: TimeoutError
     """
     loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
     async with asyncio.timeout(None) as limit:
 
         def passed(turns: int) -> None:

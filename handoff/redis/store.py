@@ -38,6 +38,7 @@ from handoff.store import (
 )
 
 if TYPE_CHECKING:
+    from handoff.redis.erasure import RedisEraser
     from handoff.redis.text_projection import TextProjection
 
 
@@ -183,6 +184,12 @@ class RedisStore:
 
     async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
         return retention.swept_count(await self._run(retention.sweep_command(self._namespace, limit)))
+
+    def eraser(self) -> RedisEraser:
+        """What this store can do for the erasure of a person."""
+        from handoff.redis.erasure import RedisEraser
+
+        return RedisEraser(self._run, self._namespace)
 
     async def ping(self) -> None:
         """Raises: StoreUnavailableError unless the server answers, keeps what it acknowledges, and takes a

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from handoff.cursor import decode_cursor, encode_cursor, list_tag
 from handoff.errors import StoreError, StructuredError
@@ -47,6 +47,9 @@ from handoff.store import (
     Token,
     Write,
 )
+
+if TYPE_CHECKING:
+    from handoff.sqlite.erasure import SqliteEraser
 
 T = TypeVar("T")
 
@@ -218,6 +221,12 @@ class SqliteStore:
 
     async def sweep(self, *, limit: int = SWEEP_LIMIT) -> int:
         return await self._write(sqlite_sweep.sweep(limit))
+
+    def eraser(self) -> SqliteEraser:
+        """What this store can do for the erasure of a person."""
+        from handoff.sqlite.erasure import SqliteEraser
+
+        return SqliteEraser(self.path, self._read, self._write)
 
     async def ping(self) -> None:
         """Raises: StoreUnavailableError unless the file can be read, and written if the last write failed."""

@@ -81,8 +81,8 @@ class RunQueue:
     async def touch(self, ids: Iterable[bytes]) -> None:
         """Show that this worker is alive and still has these messages."""
         if wanted := list(ids):
-            words = ("XCLAIM", self._key, GROUP, self._consumer, 0, *wanted, "JUSTID")
-            await self._run(*words, parse_justid=True)
+            claim = ("XCLAIM", self._key, GROUP, self._consumer, 0)
+            await self._run(*claim, *wanted, "JUSTID", parse_justid=True)
 
     async def done(self, message: Message) -> None:
         """The message needs nothing more."""

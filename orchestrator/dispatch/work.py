@@ -10,6 +10,7 @@ import structlog
 
 from handoff.errors import StoreError
 from handoff.store import Locks
+from orchestrator.alerts.alerts import AlertKind
 from orchestrator.runs.closing import BROKEN, cancel_run, close_run
 from orchestrator.runs.journal import Journal, RunHeldError, UnknownRunError
 from orchestrator.runs.runner import Runner
@@ -83,4 +84,7 @@ class RunWork:
                 await close_run(self._journal, run_id, status="failed", reason="internal_error", words=BROKEN)
         except Exception:
             log.exception("run_not_closed", run_id=run_id)
+        self._runner.alerts.tell(
+            AlertKind.RUN_PARKED, "a run was ended that breaks its workers", run_id=run_id
+        )
         return False

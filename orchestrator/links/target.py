@@ -31,6 +31,9 @@ OWN_VARIABLES = "SWITCHBOARD_"
 _PASSED_ON = ("LANG", "LC_ALL", "TMPDIR", "TZ", "XDG_DATA_HOME")
 """Where data lies and how text and times are spelled, so that a child agrees with its parent."""
 
+_ORCHESTRATOR_ONLY = ("SWITCHBOARD_ALERT_", "SWITCHBOARD_TOKENS")
+"""What a child has no use for: secrets of this process."""
+
 LONGEST_EVENT_BYTES = 8 * 1024 * 1024
 
 OnEnd = Callable[[], None]
@@ -131,7 +134,7 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     own = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(OWN_VARIABLES) or name in _PASSED_ON
+        if (name.startswith(OWN_VARIABLES) or name in _PASSED_ON) and not name.startswith(_ORCHESTRATOR_ONLY)
     }
     return {**own, **extra}
 

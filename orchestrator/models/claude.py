@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ from orchestrator.models.protocol import (
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
+TOOL_SEARCH = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
+_SEARCHING = re.compile(r"claude-[a-z]+-([5-9]|4-[5-9])(-|$)")
+"""Models that can search deferred tools."""
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 
 
@@ -89,6 +93,11 @@ class ClaudeModel:
             message = "no reply within the time for a model call"
             raise ModelError(Fault.TIMEOUT, message, usage=paid) from error
         raise AssertionError("unreachable: the retry loop returns or raises")
+
+    def searches_tools(self, model: str) -> bool:
+        """Whether the provider can search tools for it; another endpoint need not know how."""
+        elsewhere = os.environ.get("ANTHROPIC_BASE_URL")
+        return not elsewhere and _SEARCHING.match(model) is not None
 
     async def close(self) -> None:
         if self._client is not None:
@@ -193,14 +202,22 @@ def _new_client() -> AsyncAnthropic:
 def _arguments(request: ModelRequest) -> dict[str, Any]:
     """Stable parts first and marked, so that the provider's cache stays warm over an agent's turns."""
     cached = {"type": "ephemeral"}
+    tools = _tools(request)
     return {
         "model": request.model,
         "max_tokens": request.max_tokens,
         "system": [{"type": "text", "text": request.system, "cache_control": cached}],
         "messages": request.messages,
         "cache_control": cached,
-        **({"tools": request.tools, "tool_choice": {"type": "auto"}} if request.tools else {}),
+        **({"tools": tools, "tool_choice": {"type": "auto"}} if tools else {}),
     }
+
+
+def _tools(request: ModelRequest) -> list[JsonObject]:
+    """What is in the prompt first, then what the provider's search can bring into it."""
+    if not request.deferred:
+        return request.tools
+    return [*request.tools, *({**tool, "defer_loading": True} for tool in request.deferred), TOOL_SEARCH]
 
 
 def _worth_another(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ _REASONS = {
     "asked_for_person": "A person is asked for",
     "approval_required": "An action needs a person's approval",
     "deadline": "The run took too long",
+    "guardrail": "A check wants a person to look at it",
     "turns": "The run used up its turns",
     "hops": "The run used up its handoffs",
     "cycle": "The agents handed the request back and forth",

@@ -100,6 +100,11 @@ class Runner:
         """What agents' calls go through."""
         return self._with.tools
 
+    @property
+    def alerts(self) -> Alerts:
+        """Where operators are told what they have to know."""
+        return self._with.alerts
+
     def request(self, text: str, *, customer_id: str | None = None, session_id: str | None = None) -> Started:
         """The first step of a new run for a customer's request."""
         now = self._with.clock()

@@ -7,6 +7,7 @@ just decided.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
@@ -14,7 +15,7 @@ import structlog
 
 from handoff.store import Write
 from orchestrator.models.protocol import JsonObject, Usage
-from orchestrator.runs import people
+from orchestrator.runs import budget, people
 from orchestrator.runs.asking_people import Asking, explanation_of
 from orchestrator.runs.escalations import Escalation, Escalations, escalation_id, opened, taken
 from orchestrator.runs.guarding import Guarding
@@ -23,6 +24,11 @@ from orchestrator.runs.resources import Resources
 from orchestrator.runs.sending import Sending
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import CallFinished, Decided, Ended, Resumed, Started, Waiting, WaitingPart
+
+TICKET_SECONDS = 10.0
+"""How long opening the ticket may take before the run waits without one."""
+MARGIN_SECONDS = 1.0
+"""How long before the run's deadline it is given up, so that the run can still be written down as waiting."""
 
 RunChild = Callable[[Started], Awaitable[RunState]]
 
@@ -136,13 +142,15 @@ class Waits:
     async def _open(
         self, state: RunState, part: str, call: CallFinished, told: str, deadline: float
     ) -> Escalation:
+        # A ticketing server that hangs must not cost the run its approval.
+        soon = asyncio.get_running_loop().time() + TICKET_SECONDS
         ticket_id, note = await people.open_ticket(
             self._with.team,
             self._with.tools,
             state,
             "approval_required",
             explanation_of(call),
-            deadline=deadline,
+            deadline=min(soon, deadline - MARGIN_SECONDS),
             part=part,
         )
         if note is not None:
@@ -211,7 +219,9 @@ def _part_done(part: str, call: CallFinished, child: RunState) -> Resumed:
     done = _resumed(part, call, ok=child.ended.status == "completed", content=content)
     before, now = Usage(**call.usage), child.usage()
     more = {name: value - getattr(before, name) for name, value in asdict(now).items()}
-    return done.model_copy(update={"usage": more, "child_run_id": child.started.run_id})
+    cost = budget.cost_of(child)
+    since = None if cost is None or call.cost_usd is None else cost - call.cost_usd
+    return done.model_copy(update={"usage": more, "cost_usd": since, "child_run_id": child.started.run_id})
 
 
 def _resumed(part: str, call: CallFinished, *, ok: bool, content: JsonObject) -> Resumed:

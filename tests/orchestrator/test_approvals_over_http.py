@@ -323,3 +323,16 @@ def test_a_customer_s_token_never_decides(tmp_path: Path) -> None:
     tokens.write_text(f"{tokens.read_text('utf-8')}decides = true\n", "utf-8")
     with pytest.raises(TokenFileError, match="cannot decide"):
         Tokens(tokens)
+
+
+async def test_a_run_waits_for_its_approval_also_when_no_ticket_can_be_opened(tmp_path: Path) -> None:
+    async with till_served() as till:
+        team = till_team(till)
+        nowhere = team.escalation.model_copy(update={"tool": "till.no_such_tool"})
+        async with service(tmp_path, paying, team=team.model_copy(update={"escalation": nowhere})) as desk:
+            run = await desk.run_of("Pay inv_1 back")
+            await resolve(desk, run["escalation_ids"][0], "approve")
+            done = await completed(desk, run["run_id"])
+    assert (run["status"], run["ticket_id"]) == ("waiting_approval", None)
+    assert "till.no_such_tool" in [error["step"] for error in run["errors"]]
+    assert "pay_1" in done["result"]

@@ -107,7 +107,7 @@ async def test_a_customer_who_writes_again_finds_the_work_where_it_was(tmp_path:
     async def brain(request: ModelRequest) -> Reply:
         if "conversation" in context_of(request):
             return "I know."
-        return "I looked.\nWhich invoice is it?"
+        return "I looked.\nWhich invoice is it? Please name it."
 
     async with service(tmp_path, brain) as desk:
         session = (await desk.run_of("Something is wrong"))["session_id"]
@@ -118,7 +118,7 @@ async def test_a_customer_who_writes_again_finds_the_work_where_it_was(tmp_path:
     assert asked_back == {
         "request": "Something is wrong",
         "stands": "asked_back",
-        "question": "Which invoice is it?",
+        "question": "Which invoice is it? Please name it.",
     }
     assert "working" not in settled
 

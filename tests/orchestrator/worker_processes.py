@@ -69,9 +69,13 @@ class Running:
     def alive(self) -> bool:
         return self.process is not None and self.process.exitcode is None
 
-    def signal(self, number: signal.Signals) -> None:
+    @property
+    def pid(self) -> int:
         assert self.process is not None and self.process.pid is not None
-        os.kill(self.process.pid, number)
+        return self.process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
 
     async def kill(self) -> None:
         """End it as a power cut would."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from handoff.errors import JsonObject
 from tests.orchestrator import fake_messages_api as messages
-from tests.orchestrator.fake_messages_api import FakeMessagesApi, Stream
+from tests.orchestrator.fake_messages_api import Answer, FakeMessagesApi, Stream
 
 TEAM = """
 entry = "triage"
@@ -70,7 +70,7 @@ class Case:
     last_caller: dict[int, str] = field(default_factory=dict)
     api: FakeMessagesApi | None = None
 
-    async def respond(self, body: JsonObject) -> Stream:
+    async def respond(self, body: JsonObject) -> Answer:
         """The reply that the conversation so far calls for."""
         assert self.api is not None
         said = json.dumps(body["messages"])
@@ -84,7 +84,13 @@ class Case:
         self.last_caller[number] = caller
         await self.hold(number, turn)
         await asyncio.sleep(self.rng.uniform(0, self.longest_seconds))
+        if (fault := self.fault()) is not None:
+            return fault
         return Stream([messages.start(), *_reply(number, agent, turn, said)])
+
+    def fault(self) -> Answer | None:
+        """What a test may have the provider answer instead."""
+        return None
 
     async def hold(self, number: int, turn: int) -> None:
         """Where a test may keep a turn waiting."""

@@ -32,6 +32,7 @@ class Fleet:
     """Who can be killed, and the client of those who cannot."""
 
     front: Front
+    front_process: Running
     victims: list[Running]
     until: str
     tickets_url: str
@@ -85,7 +86,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(case: Case, api: FakeMessagesApi, directory: Path, store_url: str) -> AsyncIterator[Fleet]:
+async def fleet(
+    case: Case, api: FakeMessagesApi, directory: Path, store_url: str, *, max_running: int = 10
+) -> AsyncIterator[Fleet]:
     """A ticketing server, which is never killed, and the orchestrator's processes."""
     tickets = f"sqlite:///{directory}/tickets.db"
     async with server_running(server_command("ticketing", tickets), directory) as ticketing:
@@ -93,13 +96,14 @@ async def fleet(case: Case, api: FakeMessagesApi, directory: Path, store_url: st
         team.write_text(TEAM.replace("{url}", ticketing.url), "utf-8")
         place = Place(directory, team, store_url, api.url)
         shared = store_url.startswith("redis")
-        process, front = serving(place, "front", *(["--max-running", "0"] if shared else []))
-        workers = [working(place, f"worker-{number}") for number in range(WORKERS if shared else 0)]
+        room = ("--max-running", str(max_running))
+        process, front = serving(place, "front", *(("--max-running", "0") if shared else room))
+        workers = [working(place, f"worker-{number}", *room) for number in range(WORKERS if shared else 0)]
         try:
             await process.start(until=SERVING)
             await asyncio.gather(*(each.start(until=WORKING) for each in workers))
             victims, until = (workers, WORKING) if shared else ([process], SERVING)
-            made = Fleet(front, victims, until, ticketing.url)
+            made = Fleet(front, process, victims, until, ticketing.url)
             store = await open_store(store_url, namespace=NAMESPACE)
             try:
                 made.journal = Journal(store)
