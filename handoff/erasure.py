@@ -91,8 +91,9 @@ class Person:
             return False
         if not self.ids.isdisjoint(texts):
             return True
-        known = [each.casefold() for each in self.identity.values()]
-        return any(each in text.casefold() for text in texts for each in known)
+        known = "|".join(re.escape(each.casefold()) for each in self.identity.values())
+        called = re.compile(rf"(?<!\w)(?:{known})(?!\w)")
+        return bool(known) and any(called.search(text.casefold()) for text in texts)
 
     def renamed(self, text: str) -> str:
         """The text with the tombstone id in the place of the customer's."""

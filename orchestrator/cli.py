@@ -15,6 +15,7 @@ import typer
 
 from handoff.errors import StructuredError
 from handoff.private_logs import print_to_stderr, redact_crashes
+from orchestrator.commands.erase import erase
 from orchestrator.commands.escalations import escalations
 from orchestrator.commands.runs import runs
 from orchestrator.desktop import bundle, desktop
@@ -138,6 +139,7 @@ def load(
 
 app.command()(bundle)
 app.command()(doctor)
+app.command()(erase)
 app.command()(probe)
 app.command()(serve)
 app.command()(worker)

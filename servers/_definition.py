@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handoff.erasure import Belongings
 from handoff.store import Store
 from servers._people import Approver, PeopleRoute
 
@@ -50,5 +51,7 @@ class ServerDefinition:
 
     people: Callable[[Store], Sequence[PeopleRoute]] | None = None
     """HTTP routes beside `/mcp` for people, such as billing's approvals."""
+    erasure: Callable[[Store], Belongings] | None = None
+    """What the server's own collections hold of a customer, for `erase`; None: nothing."""
     approver: Callable[[Store], Approver] | None = None
     """Asks the person at the host what a tool answered `approval_required` for."""

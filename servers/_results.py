@@ -52,6 +52,19 @@ class ConflictError(StructuredError):
     code = "conflict"
 
 
+class ErasedError(ConflictError):
+    """The customer was erased, or is being erased: nothing new is kept about them."""
+
+    code = "erased"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this customer was erased; nothing new is kept under this id",
+            field="customer_id",
+            suggestion="do not try again; a customer who comes back gets a new id",
+        )
+
+
 class BusyError(StructuredError):
     """Too many calls at once; nothing was done."""
 

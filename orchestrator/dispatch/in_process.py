@@ -180,5 +180,5 @@ class InProcessDispatcher:
             self._later[run_id] = asyncio.get_running_loop().call_later(self._again_seconds, begin)
 
     async def _take(self, run_id: str) -> None:
-        if not await self._work.take(run_id):
+        if await self._work.take(run_id) != "done":
             self._again(run_id)

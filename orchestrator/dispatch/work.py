@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import structlog
 
@@ -19,6 +20,9 @@ from orchestrator.runs.state import RunState
 MOST_CRASHES = 3
 """Times one process takes up a run that ends its worker's work with an unexpected failure."""
 
+Came = Literal["done", "again", "suspended"]
+"""What came of a try: the run rests; it has to be tried again later; or it waits for runs that it queued."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -32,8 +36,8 @@ class RunWork:
         self._suspects = asyncio.Lock()
         self._crashes: dict[str, int] = {}
 
-    async def take(self, run_id: str) -> bool:
-        """Take the run as far as it goes by itself; False says that it has to be tried again later."""
+    async def take(self, run_id: str) -> Came:
+        """Take the run as far as it goes by itself."""
         try:
             async with self._locks.of("runs", run_id):
                 state = await self._journal.load(run_id)
@@ -43,17 +47,17 @@ class RunWork:
         except UnknownRunError:
             log.error("run_unknown", run_id=run_id)
         except RunHeldError:
-            return False
+            return "again"
         except StoreError as error:
             log.error("run_interrupted", run_id=run_id, code=error.code)
-            return False
+            return "again"
         except Exception:
             log.exception("run_crashed", run_id=run_id)
-            return not await self._crashed(run_id)
+            return "again" if await self._crashed(run_id) else "done"
         else:
             self._crashes.pop(run_id, None)
-            return not state.suspended
-        return True
+            return "suspended" if state.suspended else "done"
+        return "done"
 
     async def cancel(self, run_id: str) -> RunState:
         """Stop the run, whoever works on it, and write that down; an ended run stays as it ended.

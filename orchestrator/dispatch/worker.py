@@ -212,11 +212,17 @@ class Worker:
         return message.run_id if named and head and head.data["status"] in UNFINISHED else None
 
     async def _finished(self, run_id: str) -> bool:
-        """Take the run to its end; False when somebody else has it, or the store fails, for too long."""
+        """Take the run to its rest.
+
+        False when somebody else has it, or the store fails, for too long; or when it waits for runs that it
+        queued, which may need this room.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + HELD_SECONDS
-        while not await self._work.take(run_id):
+        while (came := await self._work.take(run_id)) != "done":
             if self._draining or loop.time() > until:
                 return False
             await asyncio.sleep(AGAIN_SECONDS / 2)
+            if came == "suspended":
+                return False
         return True

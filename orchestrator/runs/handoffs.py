@@ -151,7 +151,7 @@ class Handoffs:
             replayed=replayed,
             seconds=round(loop.time() - began, 3),
         )
-        await self._with.journal.append(state, done)
+        self._with.journal.note(state, done)  # not there after a crash, it is delivered again and replayed
         return sent
 
     def _alert(self, state: RunState, call: JsonObject, refusal: RefusedHandoffError) -> None:

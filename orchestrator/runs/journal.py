@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from handoff.canonical import canonical_json
@@ -44,6 +45,8 @@ RUNS = "runs"
 PINS = "pins"
 STEPS = "run-steps"
 
+NOTE_SECONDS = 0.05
+"""How long a step may wait for another one to be written with."""
 LEASE_SECONDS = 5.0
 """How long a worker that went silent keeps a run from others."""
 
@@ -59,6 +62,17 @@ class UnknownRunError(Exception):
 
 class RunHeldError(Exception):
     """Another worker has the run."""
+
+
+@dataclass
+class _Noted:
+    """Steps of a run that are in its state already, with their numbers."""
+
+    state: RunState
+    steps: list[tuple[int, Step]] = field(default_factory=list)
+    also: list[Write] = field(default_factory=list)
+    """What is written with them."""
+    timer: asyncio.TimerHandle | None = None
 
 
 class Journal:
@@ -78,7 +92,11 @@ class Journal:
         self._leases: dict[str, Lease] = {}
         self._order: dict[str, asyncio.Lock] = {}
         self._unfinished: dict[str, set[asyncio.Task[None]]] = {}
-        """Steps on their way into the store, by run."""
+        """Commits on their way into the store, by run."""
+        self._noted: dict[str, _Noted] = {}
+        """Steps that wait for a commit, by run."""
+        self._failed: dict[str, Exception] = {}
+        """Why the steps of a run could not be written."""
         self._pins: dict[str, Pin] = {}
 
     def now(self) -> float:
@@ -118,8 +136,11 @@ class Journal:
             yield lease
         finally:
             renewal.cancel()
-            await asyncio.gather(renewal, *self._unfinished.pop(run_id, ()), return_exceptions=True)
+            await asyncio.gather(renewal, self.settle(run_id), return_exceptions=True)
+            self._unfinished.pop(run_id, None)
             self._order.pop(run_id, None)
+            self._noted.pop(run_id, None)
+            self._failed.pop(run_id, None)
             await self._store.release(self._leases.pop(run_id))
 
     async def _renew(self, run_id: str) -> None:
@@ -164,32 +185,67 @@ class Journal:
         return state
 
     async def append(self, state: RunState, step: Step, *, also: Sequence[Write] = ()) -> None:
-        """Make `step` durable, and what belongs to it, then take it into `state`.
+        """Take `step` into `state`, and make it durable together with what belongs to it.
 
-        Steps of one run are numbered in the order they come.
+        Steps of one run are numbered in the order they come; those that come together are one commit.
         Raises: StaleFenceError when another worker took the run over; VersionConflictError when one of
         the writes of `also` does not hold, and then nothing was written.
         """
+        run_id = state.started.run_id
+        self._take(state, step).also.extend(also)
         # Shielded: a run whose time is up must not leave its state ahead of its record.
-        write = asyncio.create_task(self._append(state, step, also))
-        unfinished = self._unfinished.setdefault(state.started.run_id, set())
+        await asyncio.shield(self._begin_to_write(run_id))
+
+    def note(self, state: RunState, step: Step) -> None:
+        """Take `step` into `state`, and make it durable with the next one, or a moment later.
+
+        For a step that the run can do without until then: after a crash it comes about again, the same, and
+        at no cost.
+        """
+        run_id = state.started.run_id
+        noted = self._take(state, step)
+        if noted.timer is None:
+            loop = asyncio.get_running_loop()
+            noted.timer = loop.call_later(NOTE_SECONDS, self._begin_to_write, run_id)
+
+    def _take(self, state: RunState, step: Step) -> _Noted:
+        noted = self._noted.setdefault(state.started.run_id, _Noted(state))
+        noted.steps.append((state.seq + 1, step))
+        state.apply(step)
+        return noted
+
+    def _begin_to_write(self, run_id: str) -> asyncio.Task[None]:
+        write = asyncio.create_task(self._write(run_id))
+        unfinished = self._unfinished.setdefault(run_id, set())
         unfinished.add(write)
         write.add_done_callback(unfinished.discard)
-        await asyncio.shield(write)
+        # When nobody waits for it, the next step fails for the same reason.
+        write.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return write
 
-    async def _append(self, state: RunState, step: Step, also: Sequence[Write]) -> None:
-        run_id = state.started.run_id
+    async def _write(self, run_id: str) -> None:
         async with self._order.setdefault(run_id, asyncio.Lock()):
-            writes: list[Write] = [_step(run_id, state.seq + 1, step), *also]
-            state.apply(step)
-            if isinstance(step, _SHOWN):
-                writes.append(self._head(state, None))
-            await self._store.commit(writes, fence=self._leases[run_id].fence, actor="orchestrator")
-        self._tell(run_id, step)
+            if (failure := self._failed.get(run_id)) is not None:
+                raise failure  # the state is ahead of its record: this worker's part in the run is over
+            noted = self._noted.pop(run_id, None)
+            if noted is None:
+                return  # it went along with the step before
+            if noted.timer is not None:
+                noted.timer.cancel()
+            writes: list[Write] = [*(_step(run_id, seq, step) for seq, step in noted.steps), *noted.also]
+            if any(isinstance(step, _SHOWN) for _, step in noted.steps):
+                writes.append(self._head(noted.state, None))
+            try:
+                await self._store.commit(writes, fence=self._leases[run_id].fence, actor="orchestrator")
+            except Exception as error:
+                self._failed[run_id] = error
+                raise
+        for _, step in noted.steps:
+            self._tell(run_id, step)
 
     async def settle(self, run_id: str) -> None:
-        """Wait for the run's steps that are on their way into the store."""
-        await asyncio.gather(*self._unfinished.get(run_id, ()), return_exceptions=True)
+        """Have all steps that the run took in the store, as far as they can be written."""
+        await asyncio.gather(*self._unfinished.get(run_id, ()), self._write(run_id), return_exceptions=True)
 
     async def load(self, run_id: str) -> RunState:
         """The run as its steps make it. Raises: UnknownRunError."""

@@ -16,19 +16,25 @@ TRANSFER = "transfer_to_"
 ASK = "ask_"
 ESCALATE = "escalate_to_person"
 
-_FACTS = {
-    "type": "object",
-    "description": "Facts the other side needs: ids, amounts, names, what was found. No transcript.",
-}
+HANDING_OVER = (
+    "When work goes to another agent or a person: the summary, or the question, says in a sentence or two what "
+    "is asked and found; facts hold what they need (ids, amounts, names), never a transcript; open_questions "
+    "name what is still to be found out or done, other domains included."
+)
+"""Told once to agents that hand over, and not again with each of the tools for it."""
+
+_STRING = {"type": "string"}
+_FACTS = {"type": "object"}
 
 _DECISIONS = {"approve": "approved", "reject": "rejected", "expire": "expired", "answer": "answered"}
 _TELL = "A person has decided, as the block above says. Tell the customer what came of it."
 
 
-def system_text(instructions: str, answer_schema: JsonObject | None) -> str:
+def system_text(instructions: str, answer_schema: JsonObject | None, *, hands_over: bool = False) -> str:
     """What an agent is told before anything else: its own instructions, then what holds for all."""
+    handing = [HANDING_OVER] if hands_over else []
     shape = [told_shape(answer_schema)] if answer_schema is not None else []
-    return "\n\n".join([instructions.strip(), ADVICE, *shape])
+    return "\n\n".join([instructions.strip(), ADVICE, *handing, *shape])
 
 
 def first_message(
@@ -92,62 +98,36 @@ def decision_message(done: Resumed, decided: Decided) -> JsonObject:
 
 
 def transfer_tool(agent: str) -> JsonObject:
-    return {
-        "name": f"{TRANSFER}{agent}",
-        "description": (
-            f"Hand the conversation over to {agent} for good. Not for a question you only need answered "
-            "yourself."
-        ),
-        "input_schema": {
-            "type": "object",
-            "properties": {
-                "summary": {"type": "string", "description": "What is asked, in one or two sentences."},
-                "facts": _FACTS,
-                "open_questions": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "What is still to be found out or done, other domains included.",
-                },
-            },
-            "required": ["summary", "facts"],
-            "additionalProperties": False,
-        },
-    }
+    return _handing_over(
+        f"{TRANSFER}{agent}",
+        f"Hand the conversation over to {agent} for good. Not for a question you only need answered.",
+        {"summary": _STRING, "facts": _FACTS, "open_questions": {"type": "array", "items": _STRING}},
+        ["summary", "facts"],
+    )
 
 
 def ask_tool(agent: str) -> JsonObject:
-    return {
-        "name": f"{ASK}{agent}",
-        "description": f"Have {agent} do one part and tell you the result; you keep the conversation.",
-        "input_schema": {
-            "type": "object",
-            "properties": {
-                "question": {"type": "string", "description": "The one thing to find out or to do."},
-                "facts": _FACTS,
-            },
-            "required": ["question"],
-            "additionalProperties": False,
-        },
-    }
+    return _handing_over(
+        f"{ASK}{agent}",
+        f"Have {agent} do one part and tell you the result; you keep the conversation.",
+        {"question": _STRING, "facts": _FACTS},
+        ["question"],
+    )
 
 
 def escalate_tool() -> JsonObject:
-    return {
-        "name": ESCALATE,
-        "description": (
-            "Give the request to a person: the customer asks for one, or no agent may or can decide it. "
-            "Not for what another agent handles."
-        ),
-        "input_schema": {
-            "type": "object",
-            "properties": {
-                "reason": {"type": "string", "description": "Why a person is needed."},
-                "summary": {"type": "string", "description": "What is asked and what was found so far."},
-            },
-            "required": ["reason", "summary"],
-            "additionalProperties": False,
-        },
-    }
+    return _handing_over(
+        ESCALATE,
+        "Give the request to a person: the customer asks for one, or no agent may or can decide it. "
+        "Not for what another agent handles.",
+        {"reason": _STRING, "summary": _STRING},
+        ["reason", "summary"],
+    )
+
+
+def _handing_over(name: str, description: str, properties: JsonObject, required: list[str]) -> JsonObject:
+    schema = {"type": "object", "properties": properties, "required": required}
+    return {"name": name, "description": description, "input_schema": schema}
 
 
 def _text(text: str) -> JsonObject:

@@ -20,7 +20,7 @@ from orchestrator.runs.messages import ask_tool, escalate_tool, system_text, tra
 from orchestrator.runs.notebook import notebook_tools
 from orchestrator.runs.outcomes import Escalate
 from orchestrator.runs.resources import Resources
-from orchestrator.runs.state import RunState
+from orchestrator.runs.state import RunState, is_transfer
 from orchestrator.runs.steps import ModelReplied, Pin, Pinned
 
 
@@ -101,7 +101,10 @@ class Turns:
             attempts=reply.attempts,
             discarded=reply.stop is Stop.LENGTH,
         )
-        await self._with.journal.append(state, step)
+        if _leads_on(step) and self._with.team.agents[state.agent].validator is None:
+            self._with.journal.note(state, step)
+        else:
+            await self._with.journal.append(state, step)
 
     async def _pin(self, state: RunState) -> Pin:
         """What the holding agent is in this run, kept from its first turn on."""
@@ -115,7 +118,8 @@ class Turns:
             *(notebook_tools() if agent.notebook else ()),
             escalate_tool(),
         ]
-        instructions = system_text(agent.instructions, agent.answer_schema)
+        hands_over = bool(agent.transfers or agent.asks)
+        instructions = system_text(agent.instructions, agent.answer_schema, hands_over=hands_over)
         pin = Pin(
             model=agent.model,
             instructions=instructions,
@@ -126,9 +130,15 @@ class Turns:
             defer_tools=agent.defer_tools,
         )
         pin_id = await self._with.journal.keep_pin(pin)
-        await self._with.journal.append(state, Pinned(agent=agent.name, pin_id=pin_id))
+        self._with.journal.note(state, Pinned(agent=agent.name, pin_id=pin_id))
         return pin
 
     async def _stop(self, state: RunState, why: str, deadline: float) -> None:
         self._with.alerts.tell(AlertKind.BUDGET_STOP, why, run_id=state.started.run_id)
         await self._endings.escalate(state, Escalate("budget", why), deadline=deadline)
+
+
+def _leads_on(step: ModelReplied) -> bool:
+    """Whether the next step follows from the reply at once: its end, or the envelope of a handover."""
+    calls = [block["name"] for block in step.content if block.get("type") == "tool_use"]
+    return not step.discarded and (not calls or (len(calls) == 1 and is_transfer(calls[0])))

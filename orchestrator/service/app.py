@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from handoff.errors import StructuredError
+from handoff.whole_requests import WholeRequests
 from orchestrator.service import directory, escalations, problems, runs
 from orchestrator.service.front import Front
 from orchestrator.service.intake import Gate
@@ -40,6 +41,7 @@ def create_app(
         routes=[*routes(operations), desk],
         middleware=[
             Middleware(Gate, tokens=tokens, settings=front.settings),
+            Middleware(WholeRequests, max_bytes=front.settings.max_body_bytes),
             # For bodies that do not say how long they are.
             Middleware(RequestBodyLimitMiddleware, max_body_size=front.settings.max_body_bytes),
         ],

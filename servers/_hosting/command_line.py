@@ -24,6 +24,7 @@ from servers._auth.options import (
 )
 from servers._auth.settings import MAX_REQUESTS, REQUESTS_PER_MINUTE, AccessSettings
 from servers._definition import ServerDefinition
+from servers._erasing import add_erase_command
 from servers._hosting.opening import ACCEPT_LOSS_VARIABLE, STORE_VARIABLE
 from servers._hosting.serving import Settings, check, described, load, say, serve
 from servers._hosting.wire import stdout_set_aside
@@ -65,6 +66,7 @@ def _app(definition: ServerDefinition) -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_serving(definition))
     app.command("load")(_loading(definition))
+    add_erase_command(app, definition, StoreOption)
     # Its options come from this module, so this module cannot import it while it is being read.
     from servers._install.desktop import add_desktop_commands
 

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from handoff.errors import StructuredError
+from handoff.whole_requests import WholeRequests
 from servers._auth.calls import MAX_BODY_BYTES
 from servers._auth.gate import Gate
 from servers._auth.hosts import allowed_names
@@ -55,6 +56,8 @@ def http_app(
         stateless_http=True, transport_security=names, max_request_body_size=MAX_BODY_BYTES
     )
     app.router.routes.extend(_own_routes(server, resource if credentials is not None else None))
+    app.add_middleware(WholeRequests, max_bytes=MAX_BODY_BYTES)
+    # Added last, so that it is passed first: nothing is read of a request that it refuses.
     app.add_middleware(
         Gate,
         credentials=credentials,

@@ -18,6 +18,7 @@ from enum import StrEnum
 from pydantic import BaseModel
 
 from handoff.canonical import canonical_json
+from handoff.erasure import not_erased
 from handoff.errors import JsonObject
 from handoff.store import ABSENT, Append, Index, Store, Write
 from servers._access import Call
@@ -173,6 +174,7 @@ class Approvals:
         writes: list[Write] = [
             self.records.put(approval.approval_id, approval, expected=ABSENT),
             audit_entry(approval.approval_id, "requested", call.principal, now),
+            not_erased(terms.customer_id),
         ]
         if newest and newest[0].status_at(now) is not newest[0].status:
             writes += expire(self.records, newest, now)

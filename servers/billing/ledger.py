@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from handoff.erasure import not_erased
 from handoff.store import ABSENT, Index, Put, Store, Write
 from servers._access import Call
 from servers._records import Records
@@ -180,7 +181,8 @@ class Ledger:
             Put("payments", payment.payment_id, {"invoice_id": invoice.invoice_id}, ABSENT)
             for payment in invoice.payments
         ]
-        return [self.records.put(invoice.invoice_id, invoice, expected=ABSENT), *claims]
+        own = self.records.put(invoice.invoice_id, invoice, expected=ABSENT)
+        return [own, not_erased(invoice.customer_id), *claims]
 
 
 def _indexes(invoice: Invoice) -> Iterable[Index]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from handoff.erasure import ERASURES
 from handoff.store import Store, Write
 from servers._definition import LoadReport
 from servers._loading.files import load_rows
@@ -17,7 +18,7 @@ from servers._text import RecordId
 from servers.billing.ledger import Invoice, InvoiceStatus, Ledger, LedgerEntry, Moment, Payment, Text
 from servers.billing.money import Currency, parse_money
 
-_TAKEN = {"invoices": "invoice_id", "payments": "payment_id"}
+_TAKEN = {"invoices": "invoice_id", "payments": "payment_id", ERASURES: "customer_id"}
 
 
 def _midnight(value: object) -> object:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from handoff.erasure import Belongings
 from handoff.store import Store
 from servers._access import current_call
 from servers._definition import LoadReport, ServerDefinition
@@ -150,6 +151,12 @@ def _commands(app: typer.Typer) -> None:
     add_approvals(app)
 
 
+def _erasure(store: Store) -> Belongings:
+    from servers.billing.erasure import BillingBelongings
+
+    return BillingBelongings(store)
+
+
 DEFINITION = ServerDefinition(
     name="billing",
     title="Billing",
@@ -161,6 +168,7 @@ DEFINITION = ServerDefinition(
     tools=BillingTools,
     load_demo=_load_demo,
     load_file=_load_file,
+    erasure=_erasure,
     commands=_commands,
     people=_people,
     approver=_approver,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from handoff.erasure import not_erased
 from handoff.errors import VersionConflictError
 from handoff.store import ABSENT, Delete, Entry, Index, Put, Store, Write, new_id
 from servers._access import Call
@@ -123,6 +124,7 @@ class Directory:
         return [
             self._records.put(customer.customer_id, customer, expected=ABSENT),
             _claim(customer),
+            not_erased(customer.customer_id),
             *(history.append(customer.customer_id, event, number) for number, event in numbered),
         ]
 
@@ -137,6 +139,7 @@ class Directory:
                 event.model_dump(mode="json"),
                 NoteReceipt(customer_id=customer_id, note=_note(event), notes=0, version=0),
                 numbered={"notes": -others, "version": -customer.uncounted},
+                checks=[not_erased(customer_id)],
             )
 
         async def read() -> Customer:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from handoff.erasure import ERASURES
 from handoff.store import Store, Write
 from servers._definition import LoadReport
 from servers._loading.files import load_rows
@@ -46,5 +47,5 @@ async def load_file(store: Store, path: Path) -> LoadReport:
         known = {name: value for name, value in row if name != "note"}
         return directory.creation(Customer(**known, notes=notes, events=len(events)), events)
 
-    taken = {CUSTOMERS: "customer_id", EMAILS: "email"}
+    taken = {CUSTOMERS: "customer_id", EMAILS: "email", ERASURES: "customer_id"}
     return await load_rows(path, CustomerRow, writes, store, taken=taken, actor=LOADED_BY)

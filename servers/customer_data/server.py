@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from handoff.erasure import Belongings
 from handoff.store import Store
 from servers._access import current_call
 from servers._definition import LoadReport, ServerDefinition
@@ -135,6 +136,12 @@ async def _load_file(store: Store, path: Path) -> LoadReport:
     return await load_file(store, path)
 
 
+def _erasure(store: Store) -> Belongings:
+    from servers.customer_data.erasure import CustomerBelongings
+
+    return CustomerBelongings(store)
+
+
 DEFINITION = ServerDefinition(
     name="customer-data",
     title="Customer data",
@@ -146,4 +153,5 @@ DEFINITION = ServerDefinition(
     tools=CustomerDataTools,
     load_demo=_load_demo,
     load_file=_load_file,
+    erasure=_erasure,
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
+from handoff.erasure import not_erased
 from handoff.errors import VersionConflictError
 from handoff.store import ABSENT, Append, Check, Entry, Put, Store, Write, new_id
 from servers._access import Call
@@ -128,6 +129,7 @@ class Desk:
         ticket = ticket.model_copy(update={"uncounted": ticket.comments + ticket.events - 1})
         return [
             self._records.put(ticket.ticket_id, ticket, expected=ABSENT),
+            *([not_erased(ticket.customer_id)] if ticket.customer_id is not None else []),
             *(_event(ticket, number, event) for number, event in enumerate(events, 1)),
             *(_comment(ticket, number, comment) for number, comment in enumerate(comments, 1)),
         ]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from handoff.erasure import ERASURES
 from handoff.store import Store, Write
 from servers._definition import LoadReport
 from servers._loading.files import load_rows
@@ -60,4 +61,5 @@ async def load_file(store: Store, path: Path) -> LoadReport:
         event = TicketEvent(at=now(), by=LOADED_BY, text="loaded from a file")
         return desk.opening(ticket, [event], [Comment(**dict(comment)) for comment in comments])
 
-    return await load_rows(path, TicketRow, writes, store, taken={TICKETS: "ticket_id"}, actor=LOADED_BY)
+    taken = {TICKETS: "ticket_id", ERASURES: "customer_id"}
+    return await load_rows(path, TicketRow, writes, store, taken=taken, actor=LOADED_BY)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from handoff.erasure import Belongings
 from handoff.store import Store
 from servers._access import current_call
 from servers._definition import LoadReport, ServerDefinition
@@ -146,6 +147,12 @@ async def _load_file(store: Store, path: Path) -> LoadReport:
     return await load_file(store, path)
 
 
+def _erasure(store: Store) -> Belongings:
+    from servers.ticketing.erasure import TicketBelongings
+
+    return TicketBelongings(store)
+
+
 DEFINITION = ServerDefinition(
     name="ticketing",
     title="Ticketing",
@@ -156,4 +163,5 @@ DEFINITION = ServerDefinition(
     tools=TicketingTools,
     load_demo=_load_demo,
     load_file=_load_file,
+    erasure=_erasure,
 )

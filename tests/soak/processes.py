@@ -91,9 +91,11 @@ def memory_of(pid: int) -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-async def start(command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> Service:
-    """Start the process of `command` on a free port, without waiting for it."""
-    port = free_port()
+async def start(
+    command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None, *, port: int | None = None
+) -> Service:
+    """Start the process of `command` on a free port, or on that one, without waiting for it."""
+    port = port or free_port()
     log = directory / f"server-{port}.log"
     with log.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
