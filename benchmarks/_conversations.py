@@ -248,14 +248,27 @@ class Player:
 
     def _take(self, body: JsonObject) -> Stream:
         step = self.left[0]
-        if step.asks is not None:
-            self.left.pop(0)
-            return self._calls([(f"ask_{step.asks}", {"question": self.conversation.text})])
         offered = {tool["name"] for tool in body["tools"]}
-        if missing := [name for name in step.calls if name not in offered]:
-            return self._calls([("find_tools", {"query": " ".join(missing)})])
+        missing = [name for name in self._needed(step.agent) if name not in offered]
+        search = [("find_tools", {"query": " ".join(missing)})] if missing else []
+        if any(name in missing for name in self._names_of(step)):
+            return self._calls(search)
         self.left.pop(0)
-        return self._calls([(name, arguments(self.seen)) for name, arguments in step.calls.items()])
+        calls = [(name, arguments(self.seen)) for name, arguments in step.calls.items()]
+        if step.asks is not None:
+            calls.append((f"ask_{step.asks}", {"question": self.conversation.text}))
+        return self._calls([*calls, *search])
+
+    def _names_of(self, step: Step) -> list[str]:
+        asks = step.asks is not None and len(self.team.agents) > 1
+        return [*step.calls, *([f"ask_{step.asks}"] if asks else [])]
+
+    def _needed(self, agent: str) -> list[str]:
+        """What the agent knows it will call until the work goes elsewhere."""
+        names: list[str] = []
+        for step in itertools.takewhile(lambda step: step.agent == agent, self.left):
+            names += self._names_of(step)
+        return names
 
     def _calls(self, calls: list[tuple[str, JsonObject]]) -> Stream:
         events: list[bytes] = []

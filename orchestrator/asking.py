@@ -25,11 +25,12 @@ async def ask_once(
     store_url: str | None,
     customer_id: str | None,
     session_id: str | None,
+    agent: str | None,
     as_json: bool,
 ) -> RunReport:
     """Open a desk, handle one request, show it happening unless `as_json`, and report.
 
-    Raises: ModelChoiceError, StructuredError when the store cannot be used.
+    Raises: ModelChoiceError, UnknownAgentError, StructuredError when the store cannot be used.
     """
     level = os.environ.get("SWITCHBOARD_LOG", "WARNING").upper()
     configure_logging(level if level in LEVELS else "WARNING")
@@ -45,7 +46,7 @@ async def ask_once(
             on_step=view.on_step if view else None,
             errlog=_servers_log(level, files),
         ) as desk:
-            started = desk.runner.request(text, customer_id=customer_id, session_id=session_id)
+            started = desk.runner.request(text, customer_id=customer_id, session_id=session_id, agent=agent)
             report = await desk.handle(started)
             if view:
                 view.finish(report)

@@ -49,6 +49,9 @@ def ask(
         typer.Option(help="offline, claude or scripted:FILE. Default: claude if a key is set, else offline."),
     ] = None,
     team: Annotated[Path | None, typer.Option(help="Team file. Default: the shipped team.")] = None,
+    agent: Annotated[
+        str | None, typer.Option(help="The agent to begin with. Default: the team's entry.")
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +79,7 @@ def ask(
                 store_url=store,
                 customer_id=customer,
                 session_id=session_id,
+                agent=agent,
                 as_json=as_json,
             )
         )

@@ -142,6 +142,8 @@ class Agent(Entry):
     """Whether tools are loaded when searched for: by the provider where it can (true), or always here."""
     loaded_tools: tuple[ToolName, ...] = ()
     """Of deferred tools, those that are loaded from the start."""
+    defer_handoffs: bool = False
+    """Whether handing over to others and asking them is searched for as well."""
     fallback_agent: Name | None = None
     """The agent that takes over when no model of this one could go on."""
     home: Name | None = None
@@ -174,6 +176,8 @@ class Agent(Entry):
             raise ValueError(f"loaded_tools names {unknown[0]}, which is not among its tools")
         if self.loaded_tools and not self.defer_tools:
             raise ValueError("loaded_tools is for an agent with defer_tools")
+        if self.defer_handoffs and not self.defer_tools:
+            raise ValueError("defer_handoffs is for an agent with defer_tools")
         properties = (self.answer_schema or {}).get("properties", {})
         if self.least_confidence is not None and "confidence" not in properties:
             raise ValueError("least_confidence needs an answer_schema with a property confidence")

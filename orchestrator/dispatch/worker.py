@@ -92,7 +92,8 @@ class Worker:
             if self._draining:
                 return
             try:
-                for message in await self._queue.take(self.max_running - self.running, BLOCK_SECONDS):
+                room = max(1, self.max_running - self.running)
+                for message in await self._queue.take(room, BLOCK_SECONDS):
                     await self._begin(message)
             except TROUBLE as error:
                 log.warning("queue_unreachable", reason=type(error).__name__)
@@ -133,10 +134,11 @@ class Worker:
                 task.cancel()
 
     async def _begin(self, message: Message) -> None:
-        if self._draining:
-            await self._queue.put_back(message)
-            return
         if message.id in self._serving:
+            return
+        if self._draining or self.running >= self.max_running:
+            # A read that was under way brought it, while what others left took the room.
+            await self._queue.put_back(message)
             return
         task = asyncio.create_task(self._serve(message), name=f"session-{message.session_id}")
         self._serving[message.id] = task

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.links.calls import CallOutcome
 from orchestrator.models.protocol import JsonObject, Model, SearchesTools
+from orchestrator.runs.messages import ASK, HANDING_OVER, TRANSFER
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import CallFinished, Pin
 from orchestrator.runs.trimming import is_trimmed, rest_tool
@@ -24,7 +25,12 @@ MOST_FOUND = 5
 
 _HIDDEN = ("thinking", "redacted_thinking")
 _WORD = re.compile(r"[a-z0-9]+")
-_SHORTEST_WORD = 3
+_SHORTEST_WORD = 4
+_VERBS = frozenset({"search", "list", "find", "create", "update", "process", "save", "include"})
+"""Words that many tools share."""
+MOST_LIKELY = 2
+"""Tools that are loaded because the task speaks of them."""
+_PLAINLY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,13 @@ class Exposure:
 
 
 def deferred_names(agent: Agent) -> list[str]:
-    """The tools of the agent that are not loaded from the start, by the names models see."""
+    """What the agent may use and is not shown from the start, by the names models see."""
     if not agent.defer_tools:
         return []
-    return [tool.replace(".", SEPARATOR, 1) for tool in agent.tools if tool not in agent.loaded_tools]
+    tools = [tool.replace(".", SEPARATOR, 1) for tool in agent.tools if tool not in agent.loaded_tools]
+    transfers = [f"{TRANSFER}{target}" for target in agent.transfers]
+    asks = [f"{ASK}{target}" for target in agent.asks]
+    return [*tools, *transfers, *asks] if agent.defer_handoffs else tools
 
 
 def exposed(state: RunState, pin: Pin, model: Model, name: str) -> Exposure:
@@ -55,7 +64,8 @@ def exposed(state: RunState, pin: Pin, model: Model, name: str) -> Exposure:
         return Exposure([*shown, *rest], [], ())
     if _natively(pin, model, name):
         return Exposure([*shown, *rest], deferred, ())
-    found = list(dict.fromkeys(_loaded(state.calls, state.agent)))
+    guessed = [tool["name"] for tool in _likely(deferred, _task(state))]
+    found = dict.fromkeys([*guessed, *_loaded(state.calls, state.agent)])
     loaded = [tool for wanted in found for tool in deferred if tool["name"] == wanted]
     left = [tool for tool in deferred if tool not in loaded]
     # The search stays in its place when nothing is left to be found: what stands before new tools is stable.
@@ -81,13 +91,13 @@ def conversation(state: RunState) -> list[JsonObject]:
 
 def find_tool(deferred: Sequence[JsonObject]) -> JsonObject:
     """The definition of `find_tools`; it names what there is, so that nothing has to be guessed."""
-    names = ", ".join(tool["name"] for tool in deferred)
+    names = "; ".join(_grouped(deferred))
     return {
         "name": FIND_TOOLS,
-        "description": f"Load more of your tools for your next turn. There are: {names}.",
+        "description": f"Load more tools for your next turn. You have: {names}.",
         "input_schema": {
             "type": "object",
-            "properties": {"query": {"type": "string", "description": "Names, or what is to be done."}},
+            "properties": {"query": {"type": "string", "description": "Names, or the task."}},
             "required": ["query"],
         },
     }
@@ -101,7 +111,9 @@ def find(pin: Pin, query: str) -> CallOutcome:
     if not found:
         names = [tool["name"] for tool in deferred]
         return CallOutcome(True, {"loaded": [], "available": names, "suggestion": "search by a name"})
-    return CallOutcome(True, {"loaded": [tool["name"] for tool in found]})
+    names = [tool["name"] for tool in found]
+    handing = any(name.startswith((TRANSFER, ASK)) for name in names)
+    return CallOutcome(True, {"loaded": names, **({"note": HANDING_OVER} if handing else {})})
 
 
 def _natively(pin: Pin, model: Model, name: str) -> bool:
@@ -139,25 +151,51 @@ def _has_trimmed(state: RunState) -> bool:
 
 
 def _is_named(name: str, query: str) -> bool:
-    tool = name.partition(SEPARATOR)[2]
+    tool = name.partition(SEPARATOR)[2] or name
     return (
         re.search(rf"(?<![A-Za-z0-9_-]){re.escape(tool)}(?![A-Za-z0-9_-])", query.replace(SEPARATOR, " "))
         is not None
     )
 
 
-def _similar(deferred: Sequence[JsonObject], query: str) -> list[JsonObject]:
+def _similar(deferred: Sequence[JsonObject], query: str, least: int = 1) -> list[JsonObject]:
     wanted = _words(query)
     scores = [(sum(_weight(word, tool) for word in wanted), tool) for tool in deferred]
-    return [tool for score, tool in sorted(scores, key=lambda pair: -pair[0]) if score > 0]
+    return [tool for score, tool in sorted(scores, key=lambda pair: -pair[0]) if score >= least]
 
 
 def _weight(word: str, tool: JsonObject) -> int:
-    """A word of the name counts most, one of the description less."""
-    if any(word.startswith(known) or known.startswith(word) for known in _words(tool["name"])):
-        return 3
+    """A word of the name counts most, one of its parameters less, one of the description least."""
+    if word in _words(tool["name"].partition(SEPARATOR)[2] or tool["name"]):
+        return 4
+    if word in _words(" ".join(tool["input_schema"].get("properties", {}))):
+        return 2
     return 1 if word in _words(tool["description"]) else 0
 
 
 def _words(text: str) -> set[str]:
-    return {word for word in _WORD.findall(text.casefold()) if len(word) >= _SHORTEST_WORD}
+    """Words that say what something is about, in the singular."""
+    words = {word.removesuffix("s") for word in _WORD.findall(text.casefold())}
+    return {word for word in words if len(word) >= _SHORTEST_WORD and word not in _VERBS}
+
+
+def _task(state: RunState) -> str:
+    """What the holder is to do, in words that stay the same while it holds the run."""
+    handoff = state.handoff or {}
+    return " ".join([state.request, str(handoff.get("summary", ""))])
+
+
+def _likely(deferred: Sequence[JsonObject], task: str) -> list[JsonObject]:
+    """Tools that the task speaks of so plainly that a search for them would only cost a turn."""
+    tools = [tool for tool in deferred if SEPARATOR in tool["name"]]
+    return _similar(tools, task, least=_PLAINLY)[:MOST_LIKELY]
+
+
+def _grouped(deferred: Sequence[JsonObject]) -> Iterator[str]:
+    """The names, each server's once."""
+    groups: dict[str, list[str]] = {}
+    for tool in deferred:
+        server, _, name = tool["name"].rpartition(SEPARATOR)
+        groups.setdefault(server, []).append(name)
+    for server, names in groups.items():
+        yield f"{server}: {', '.join(names)}" if server else ", ".join(names)

@@ -17,9 +17,8 @@ ASK = "ask_"
 ESCALATE = "escalate_to_person"
 
 HANDING_OVER = (
-    "When work goes to another agent or a person: the summary, or the question, says in a sentence or two what "
-    "is asked and found; facts hold what they need (ids, amounts, names), never a transcript; open_questions "
-    "name what is still to be found out or done, other domains included."
+    "To another agent, facts are what they need (ids, amounts, names), no guesses and no transcript, and "
+    "open_questions what is still to be found out or done, other domains included."
 )
 """Told once to agents that hand over, and not again with each of the tools for it."""
 
@@ -100,7 +99,7 @@ def decision_message(done: Resumed, decided: Decided) -> JsonObject:
 def transfer_tool(agent: str) -> JsonObject:
     return _handing_over(
         f"{TRANSFER}{agent}",
-        f"Hand the conversation over to {agent} for good. Not for a question you only need answered.",
+        f"Hand the conversation over to {agent} for good.",
         {"summary": _STRING, "facts": _FACTS, "open_questions": {"type": "array", "items": _STRING}},
         ["summary", "facts"],
     )
@@ -109,7 +108,7 @@ def transfer_tool(agent: str) -> JsonObject:
 def ask_tool(agent: str) -> JsonObject:
     return _handing_over(
         f"{ASK}{agent}",
-        f"Have {agent} do one part and tell you the result; you keep the conversation.",
+        f"Have {agent} do one part and tell you; you keep the conversation.",
         {"question": _STRING, "facts": _FACTS},
         ["question"],
     )
@@ -118,8 +117,7 @@ def ask_tool(agent: str) -> JsonObject:
 def escalate_tool() -> JsonObject:
     return _handing_over(
         ESCALATE,
-        "Give the request to a person: the customer asks for one, or no agent may or can decide it. "
-        "Not for what another agent handles.",
+        "Give the request to a person: the customer asks for one, or no agent may decide it.",
         {"reason": _STRING, "summary": _STRING},
         ["reason", "summary"],
     )

@@ -11,6 +11,7 @@ from typing import assert_never
 
 import structlog
 
+from handoff.errors import StructuredError
 from handoff.signing_keys import KeySource
 from handoff.store import Lease, new_id
 from orchestrator.alerts.alerts import Alerts
@@ -53,6 +54,12 @@ from orchestrator.team import Team
 from orchestrator.tools import ToolBox
 
 log = structlog.get_logger(__name__)
+
+
+class UnknownAgentError(StructuredError):
+    """A run is to begin with an agent that the team does not have."""
+
+    code = "unknown_agent"
 
 
 class Runner:
@@ -105,8 +112,22 @@ class Runner:
         """Where operators are told what they have to know."""
         return self._with.alerts
 
-    def request(self, text: str, *, customer_id: str | None = None, session_id: str | None = None) -> Started:
-        """The first step of a new run for a customer's request."""
+    def request(
+        self,
+        text: str,
+        *,
+        customer_id: str | None = None,
+        session_id: str | None = None,
+        agent: str | None = None,
+    ) -> Started:
+        """The first step of a new run for a customer's request; `agent` begins, else the team's entry.
+
+        Raises: UnknownAgentError.
+        """
+        if agent is not None and agent not in self._with.team.agents:
+            raise UnknownAgentError(
+                "the team has no such agent", field="agent", suggestion="use a name from the team file"
+            )
         now = self._with.clock()
         limits = self._with.team.limits
         return Started(
@@ -114,7 +135,7 @@ class Runner:
             session_id=session_id or str(uuid.uuid4()),
             customer_id=customer_id,
             input=text,
-            agent=self._with.team.entry,
+            agent=agent or self._with.team.entry,
             created_at=now,
             deadline_at=now + limits.run_seconds,
             turns=limits.turns,

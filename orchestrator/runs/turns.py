@@ -118,7 +118,8 @@ class Turns:
             *(notebook_tools() if agent.notebook else ()),
             escalate_tool(),
         ]
-        hands_over = bool(agent.transfers or agent.asks)
+        told_later = agent.defer_handoffs and agent.defer_tools == "local"
+        hands_over = bool(agent.transfers or agent.asks) and not told_later
         instructions = system_text(agent.instructions, agent.answer_schema, hands_over=hands_over)
         pin = Pin(
             model=agent.model,

@@ -15,6 +15,7 @@ from orchestrator.dispatch.protocol import Dispatcher
 from orchestrator.models.protocol import JsonObject
 from orchestrator.runs.journal import RunHeldError
 from orchestrator.runs.sessions import Sessions
+from orchestrator.runs.swarm_state import SwarmState, SwarmStates
 from orchestrator.service.problems import RequestError
 from orchestrator.service.requests import IDEMPOTENCY_KEY, RunQuery, RunRequest
 from orchestrator.service.settings import MAX_INPUT_BYTES, ServiceSettings
@@ -66,6 +67,14 @@ class Front:
                 413, "input_too_large", f"input is longer than {MAX_INPUT_BYTES:,} bytes", field="input"
             )
         customer_id = _customer_of(caller, body)
+        if body.agent is not None and not caller.is_staff:
+            raise RequestError(
+                403,
+                "agent_not_allowed",
+                "only staff choose the agent that begins",
+                field="agent",
+                suggestion="leave agent out",
+            )
         token_key, fingerprint = f"service:{caller.principal}:{key}", _fingerprint(body, customer_id)
         if key is not None and (known := await self.desk.store.token(token_key)) is not None:
             return _replayed(known, fingerprint)
@@ -78,6 +87,7 @@ class Front:
                 body.input,
                 customer_id=customer_id,
                 session_id=str(body.session_id) if body.session_id else None,
+                agent=body.agent,
             ).model_copy(update={"principal": caller.principal, "metadata": body.metadata})
             token = Token(token_key, fingerprint, {"run_id": started.run_id}) if key is not None else None
             replayed = await self.desk.journal.queue(started, token=token)
@@ -92,6 +102,15 @@ class Front:
         state = await self.desk.journal.load(run_id)
         children = await self.desk.children(state)
         return view_of(state, children, head, model=self.desk.model_name, now=time.time())
+
+    async def shared_state(self, caller: Caller, run_id: str) -> SwarmState:
+        """What the agents of the request know together. Raises: RequestError when there is none."""
+        await self.head(caller, run_id)
+        root = (await self.desk.journal.load(run_id)).started.root
+        state = await SwarmStates(self.desk.store).get(root)
+        if state is None:
+            raise RequestError(404, "state_not_found", "the agents of this run share no state")
+        return state
 
     async def head(self, caller: Caller, run_id: str) -> JsonObject:
         """The run in short. Raises: RequestError when there is none the caller may see."""
@@ -230,6 +249,8 @@ def _other_customer() -> RequestError:
 
 def _fingerprint(body: RunRequest, customer_id: str | None) -> str:
     asked = {**body.model_dump(mode="json"), "customer_id": customer_id}
+    if body.agent is None:
+        del asked["agent"]  # keys from before there was a choice go on counting
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

@@ -34,6 +34,7 @@ _STATUS = {
     "run_ended": 409,
     "approval_credential": 403,
     "approval_refused": 409,
+    "unknown_agent": 422,
     "queue_full": 429,
     "draining": 503,
     "contention": 503,

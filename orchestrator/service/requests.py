@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 
+from orchestrator.names import Name
 from orchestrator.runs.steps import RunStatus
 from orchestrator.service.problems import RequestError
 from orchestrator.service.settings import MAX_INPUT_BYTES, MAX_WAIT_SECONDS
@@ -61,6 +62,10 @@ class RunRequest(BaseModel):
         ),
     ] = None
     session_id: SessionId | None = None
+    agent: Annotated[
+        Name | None,
+        Field(description="The agent to begin with, for staff tokens only; else the team's entry does."),
+    ] = None
     metadata: Annotated[
         Metadata,
         Field(max_length=_MOST_METADATA, description="Your own notes; they come back with the run."),

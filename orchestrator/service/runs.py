@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from orchestrator.runs.swarm_state import SwarmState
 from orchestrator.service.events import event_response
 from orchestrator.service.front import UNENDED, Front
 from orchestrator.service.openapi import Answer, Header, Operation
@@ -62,6 +63,11 @@ async def get_run(request: Request) -> Response:
         await front.head(caller, run_id)
         await front.wait(run_id, wait)
     return answer(await front.view(caller, run_id))
+
+
+async def get_state(request: Request) -> Response:
+    """Get what the agents of a run's request know together, while it goes on and after."""
+    return answer(await front_of(request).shared_state(caller_of(request), request.path_params["run_id"]))
 
 
 async def stream_run(request: Request) -> Response:
@@ -158,6 +164,7 @@ OPERATIONS = (
     Operation(
         "GET", "/v1/runs/{run_id}", get_run, {200: Answer("The run", RunView)}, (404, 422), query=WaitQuery
     ),
+    Operation("GET", "/v1/runs/{run_id}/state", get_state, {200: Answer("The state", SwarmState)}, (404,)),
     Operation(
         "GET",
         "/v1/runs/{run_id}/events",

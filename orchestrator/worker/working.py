@@ -14,6 +14,7 @@ from orchestrator.desk import NAMESPACE, open_desk
 from orchestrator.dispatch.choice import Dispatching, UnsharedStoreError, is_shared
 from orchestrator.dispatch.protocol import MAX_RUNNING
 from orchestrator.models.protocol import Model
+from orchestrator.runs.waking import Waking
 from orchestrator.team import Team
 
 DRAIN_SECONDS = 5.0
@@ -54,7 +55,8 @@ async def work(
         on_step=dispatching.on_step,
     ) as desk:
         dispatcher = dispatching.dispatcher(desk.runner, desk.journal, max_running=max_running, max_queued=0)
-        async with aclosing(dispatcher), sweeping([desk.store]):
+        waking = Waking(desk.decisions, dispatcher.submit)
+        async with aclosing(dispatcher), sweeping([desk.store]), waking.running():
             taken_up = await dispatcher.recover()
             log.info("working", max_running=max_running, runs_taken_up=taken_up)
             with _told_by_signals(told):

@@ -75,6 +75,7 @@ async def test_every_path_is_described_and_every_reference_leads_somewhere(tmp_p
         "GET /v1/runs",
         "GET /v1/runs/{run_id}",
         "GET /v1/runs/{run_id}/events",
+        "GET /v1/runs/{run_id}/state",
         "POST /v1/runs/{run_id}/cancel",
         "POST /v1/runs/{run_id}/resume",
         "GET /v1/escalations",

@@ -38,6 +38,8 @@ class Clients:
     longest: float = 0.0
     refused: int = 0
     """Requests that found the queue full."""
+    cut: int = 0
+    """Requests whose connection was lost before there was an answer."""
     closing: bool = False
     """Whether the service is being ended: then it may answer no more."""
 
@@ -143,13 +145,21 @@ class Clients:
     ) -> str | None:
         """Hand a request in; the run's id, or None when the queue stays full."""
         deadline = time.monotonic() + END_SECONDS
+        key = key or str(uuid.uuid4())
         while True:
-            answer = await self.http.post(
-                "/v1/runs",
-                params={"wait": wait} if wait else {},
-                json={"input": text},
-                headers={"idempotency-key": key} if key else {},
-            )
+            try:
+                answer = await self.http.post(
+                    "/v1/runs",
+                    params={"wait": wait} if wait else {},
+                    json={"input": text},
+                    headers={"idempotency-key": key},
+                )
+            except httpx2.ReadError:
+                # A caller cannot know what became of it, and asks again under the same key.
+                if self.closing or time.monotonic() > deadline:
+                    raise
+                self.cut += 1
+                continue
             if answer.status_code in (200, 201, 202):
                 run_id = str(answer.json()["run_id"])
                 self.accepted.add(run_id)

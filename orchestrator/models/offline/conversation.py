@@ -72,7 +72,12 @@ class Conversation:
     """A hash of the first message, for ids that differ from agent to agent."""
 
     def offers(self, *names: str) -> bool:
-        return (self.tools | self.searchable).issuperset(names)
+        return self.reachable.issuperset(names)
+
+    @property
+    def reachable(self) -> frozenset[str]:
+        """Names of all that can be called, at once or after a search."""
+        return self.tools | self.searchable
 
     @property
     def facts(self) -> JsonObject:
