@@ -33,11 +33,11 @@ FROM_THE_LIBRARY = ("receive_handoff", "prepare_handoff", "get_context", "clear_
 ALONE = """
 You handle all of Halyard's customer support: charges, invoices, refunds and plans; things that do not work; \
 accounts, contact details and how-to questions. Look at the records before you say anything about money. \
-Refund only a payment that find_duplicate_charges reports as refundable, amount and currency from the record. \
-If a refund needs approval, say that a person must approve it. Answer from knowledge-base articles only and \
-name the article you used. Change a customer's details only when the customer states the new value. Look for \
-an open ticket about the same problem before you create one. Refuse requests for other people's data. If the customer asks for a person, \
-or you cannot tell what is wanted even after asking, escalate to a person.
+Refund only a payment that find_duplicate_charges reports as refundable, amount and currency from the \
+record. If a refund needs approval, say that a person must approve it. Answer from knowledge-base articles \
+only and name the article you used. Change a customer's details only when the customer states the new value. \
+Look for an open ticket about the same problem before you create one. Refuse requests for other people's data. \
+If the customer asks for a person, or you cannot tell what is wanted even after asking, escalate to a person.
 """
 
 
@@ -153,9 +153,8 @@ def main() -> int:
         )
     ratio = team.tokens / alone.tokens
     same = team.calls == alone.calls
-    print(
-        f"per resolved request: team {team.tokens:.0f} tokens, one agent {alone.tokens:.0f}, ratio {ratio:.3f}"
-    )
+    each = f"team {team.tokens:.0f} tokens, one agent {alone.tokens:.0f}"
+    print(f"per resolved request: {each}, ratio {ratio:.3f}")
     for problem in (*team.unresolved, *alone.unresolved):
         print(f"not resolved: {problem}", file=sys.stderr)
     figures = {"team": round(team.tokens), "one_agent": round(alone.tokens), "ratio": round(ratio, 3)}

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from handoff.context import context_key
-from handoff.erasure import Counts, ErasureError, Person, eraser_of, scanned, stream_of
+from handoff.erasure import Counts, ErasureError, Person, acquired, eraser_of, scanned, stream_of
 from handoff.errors import JsonObject, VersionConflictError
 from handoff.kept_handoffs import HANDOFFS, PREPARED, TOMBSTONE
 from handoff.shared_contexts import COLLECTION as SHARED
-from handoff.store import Delete, Put, Store, Trim, new_id
+from handoff.store import Delete, Put, Store, Trim
 from handoff.stored_contexts import STREAM
 
 EVERY_STREAM = 1_000_000
-_LEASE_SECONDS = 5.0
+_PATIENCE_SECONDS = 20.0
+"""How long a handoff that is in work may go on."""
 
 
 class Copies:
@@ -61,7 +62,7 @@ class Copies:
         if collection != HANDOFFS:
             yield
             return
-        lease = await self._store.acquire(f"handoff:{key}", new_id("era"), _LEASE_SECONDS)
+        lease = await acquired(self._store, f"handoff:{key}", patience=_PATIENCE_SECONDS)
         if lease is None:
             raise ErasureError(
                 "a handoff of this customer is in work", suggestion="run the command again in a minute"

@@ -6,14 +6,16 @@ it is run again; the ids it works with, none of them the customer's own, are not
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from handoff.errors import JsonObject, StructuredError
+from handoff.errors import JsonObject, StoreError, StructuredError
 from handoff.store import ABSENT, Check, Lease, Put, Store, Trim, new_id
 
 ERASED: JsonObject = {"erased": True}
@@ -23,7 +25,10 @@ ERASURES = "erasures"
 """One record per person that was erased, under their tombstone id."""
 ROUNDS = 5
 """How often an erasure looks again for what others wrote meanwhile."""
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 5.0
+PATIENCE_SECONDS = 2 * LEASE_SECONDS
+"""How long an erasure waits for another one, which may have been killed."""
+_LOOK_SECONDS = 0.1
 LEAST_CHARS = 4
 """Shorter values stand everywhere by chance and prove nothing."""
 ALL = 2**53 - 1
@@ -180,9 +185,8 @@ async def erase_person(store: Store, person: Person, belongings: Sequence[Belong
 
     May be killed at any moment and run again. Raises: ErasureError while another erasure is at work.
     """
-    lease = await _begun(store)
     counts: Counts = Counter()
-    try:
+    async with _alone(store):
         await _note(store, person, await _noted(store, person))  # from now on `not_erased` holds no more
         person.ids.update(await _noted(store, person))
         for _ in range(ROUNDS):
@@ -194,27 +198,45 @@ async def erase_person(store: Store, person: Person, belongings: Sequence[Belong
             for each in belongings:
                 await each.erase(person, counts)
             counts["change log"] += await eraser_of(store).rename(person.customer_id, person.tombstone)
-            lease = await _still(store, lease)
             if counts.total() == before:
                 break
         await _note(store, person, ())
-    finally:
-        await store.release(lease)
     return counts
 
 
-async def _begun(store: Store) -> Lease:
-    lease = await store.acquire("erasure", new_id("era"), LEASE_SECONDS)
+async def acquired(store: Store, name: str, *, patience: float) -> Lease | None:
+    """The lease, if its holder gives it up, or is found dead, within `patience` seconds; else None."""
+    loop = asyncio.get_running_loop()
+    until, owner = loop.time() + patience, new_id("era")
+    while True:
+        lease = await store.acquire(name, owner, LEASE_SECONDS)
+        if lease is not None or loop.time() > until:
+            return lease
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def _alone(store: Store) -> AsyncIterator[None]:
+    """Keep other erasures of this store waiting. Raises: ErasureError when another does not end."""
+    lease = await acquired(store, "erasure", patience=PATIENCE_SECONDS)
     if lease is None:
         raise ErasureError(
             "another erasure is at work on this store", suggestion="run the command again a little later"
         )
-    return lease
+    renewal = asyncio.create_task(_renew(store, lease))
+    try:
+        yield
+    finally:
+        renewal.cancel()
+        await asyncio.wait({renewal})
+        await store.release(lease)
 
 
-async def _still(store: Store, lease: Lease) -> Lease:
-    renewed = await store.renew(lease, LEASE_SECONDS)
-    return renewed or await _begun(store)
+async def _renew(store: Store, lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(LEASE_SECONDS / 3)
+        with suppress(StoreError):
+            await store.renew(lease, LEASE_SECONDS)
 
 
 async def _noted(store: Store, person: Person) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from handoff.erasure import ALL, Counts, ErasureError, Person, scanned, stream_of
+from handoff.erasure import ALL, Counts, ErasureError, Person, acquired, scanned, stream_of
 from handoff.errors import JsonObject, VersionConflictError
 from handoff.store import Delete, Store, Trim, Write
 from orchestrator.alerts.outbox import ALERTS
 from orchestrator.runs.cancels import CANCELS
 from orchestrator.runs.escalations import AUDIT, ESCALATIONS
-from orchestrator.runs.journal import RUNS, STEPS, Journal, RunHeldError
+from orchestrator.runs.journal import LEASE_SECONDS, RUNS, STEPS
 from orchestrator.runs.notebook import MEMORIES
 from orchestrator.runs.swarm_state import SWARM_STATES
 
@@ -30,7 +30,6 @@ class RunBelongings:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._journal = Journal(store)
 
     async def collect(self, person: Person) -> None:
         for head in await self._heads(person):
@@ -86,20 +85,18 @@ class RunBelongings:
 
     async def _bury(self, run_id: str, counts: Counts) -> None:
         """Leave nothing of a run but the numbers of its steps; nobody can be at work on it meanwhile."""
+        lease = await acquired(self._store, f"run:{run_id}", patience=LEASE_SECONDS + 2)
+        if lease is None:
+            raise _in_work()
         try:
-            async with self._journal.holding(run_id) as lease:
-                head = await self._store.get(RUNS, run_id)
-                if head is not None and head.data["status"] in IN_WORK:
-                    raise _in_work()
-                steps = await self._store.entries(STEPS, run_id, limit=10_000)
-                writes: list[Write] = [
-                    Trim(STEPS, run_id, ALL),
-                    Delete(RUNS, run_id),
-                    Delete(CANCELS, run_id),
-                ]
-                await self._store.commit(writes, fence=lease.fence, actor="erasure")
-        except RunHeldError:
-            raise _in_work() from None
+            head = await self._store.get(RUNS, run_id)
+            if head is not None and head.data["status"] in IN_WORK:
+                raise _in_work()
+            steps = await stream_of(self._store, STEPS, run_id)
+            writes: list[Write] = [Trim(STEPS, run_id, ALL), Delete(RUNS, run_id), Delete(CANCELS, run_id)]
+            await self._store.commit(writes, fence=lease.fence, actor="erasure")
+        finally:
+            await self._store.release(lease)
         counts[RUNS] += 1
         counts[STEPS] += len(steps)
 

@@ -17,8 +17,9 @@ from orchestrator.runs.trimming import GET_REST, carried, tokens_of
 RESULT_TOKENS = 1_000
 """How much of one result a summary holds."""
 MOST_RESULTS = 40
-MOST_IDS = 100
+MOST_IDS = 50
 MOST_SAID = 8
+ID_CHARACTERS = 64
 SAID_CHARACTERS = 600
 QUESTION_CHARACTERS = 400
 
@@ -43,7 +44,7 @@ def _distilled(state: RunState, most_tokens: int) -> JsonObject:
     done = [call for call in calls if call.ok and not call.only_reads]
     known = _newest_of_each([call for call in calls if call.ok and call.only_reads])
     told: JsonObject = {
-        "decisions": [_decided(call) for call in done][-MOST_RESULTS:] + _resumed(state),
+        "decisions": [*carried(done[-MOST_RESULTS:], most_tokens // 2), *_resumed(state)],
         "open_questions": [*_asked(state), *_failed(calls)],
         "ids": _ids(calls),
         "said": list(_said(state))[-MOST_SAID:],
@@ -62,10 +63,6 @@ def _newest_of_each(calls: list[CallFinished]) -> list[CallFinished]:
     """A look-up that was repeated is told once, as it was the last time."""
     newest = {(call.name, str(call.arguments)): call for call in calls}
     return [call for call in calls if newest[(call.name, str(call.arguments))] is call]
-
-
-def _decided(call: CallFinished) -> JsonObject:
-    return {"arguments": call.arguments, **carried([call], RESULT_TOKENS)[0]}
 
 
 def _resumed(state: RunState) -> list[JsonObject]:
@@ -112,6 +109,7 @@ def _id_fields(value: object) -> Iterator[tuple[str, str]]:
     elif isinstance(value, dict):
         for key, item in value.items():
             if key.endswith("_id") and isinstance(item, str):
-                yield key, item
+                if len(item) <= ID_CHARACTERS:
+                    yield key, item
             else:
                 yield from _id_fields(item)

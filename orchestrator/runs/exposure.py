@@ -26,8 +26,11 @@ MOST_FOUND = 5
 _HIDDEN = ("thinking", "redacted_thinking")
 _WORD = re.compile(r"[a-z0-9]+")
 _SHORTEST_WORD = 4
-_VERBS = frozenset({"search", "list", "find", "create", "update", "process", "save", "include"})
-"""Words that many tools share."""
+_EMPTY = frozenset(
+    {"search", "list", "find", "create", "update", "process", "save", "include"}
+    | {"with", "that", "what", "this", "from", "have", "been", "when", "does", "your"}
+)
+"""Words that say nothing of what a tool is about, or are in the names of many."""
 MOST_LIKELY = 2
 """Tools that are loaded because the task speaks of them."""
 _PLAINLY = 3
@@ -176,7 +179,7 @@ def _weight(word: str, tool: JsonObject) -> int:
 def _words(text: str) -> set[str]:
     """Words that say what something is about, in the singular."""
     words = {word.removesuffix("s") for word in _WORD.findall(text.casefold())}
-    return {word for word in words if len(word) >= _SHORTEST_WORD and word not in _VERBS}
+    return {word for word in words if len(word) >= _SHORTEST_WORD and word not in _EMPTY}
 
 
 def _task(state: RunState) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from dataclasses import asdict, dataclass
 
@@ -33,6 +34,8 @@ EMPTY = "empty_answer"
 """A reply that came and helps nobody; the same model may do better the next time."""
 NO_USE = (EMPTY, "cut_off")
 """Replies that a stronger model may do better. One that was cut off was asked for with more room already."""
+UNSURE = "low_confidence"
+"""An answer that its own agent does not trust: only a stronger model, or somebody else, may do better."""
 TOO_MUCH = ("context",)
 """Replies that say the model can go no further with what it was given."""
 
@@ -94,6 +97,16 @@ class Fallbacks:
         await self._go_on(state, pin, failure, deadline)
         return True
 
+    async def unsure(self, state: RunState, text: str, deadline: float) -> bool:
+        """Go on elsewhere when the answer says that it is less sure than the agent has to be."""
+        least = self._with.team.agents[state.agent].least_confidence
+        if least is None or (sure := _confidence(text)) >= least:
+            return False
+        pin = await self._with.journal.pin(state.pins[state.agent])
+        why = f"the answer's confidence is {sure:g}, and {least:g} is the least"
+        await self._go_on(state, pin, Failure(UNSURE, why, why), deadline)
+        return True
+
     async def _go_on(self, state: RunState, pin: Pin, failure: Failure, deadline: float) -> None:
         if failure.code == EMPTY and state.trying.again < MOST_TRIES - 1:
             await self._note(state, pin, failure, then="again")
@@ -147,6 +160,16 @@ class Fallbacks:
         await self._with.journal.append(state, step)
 
 
+def _confidence(text: str) -> float:
+    """How sure the answer says it is; one that does not say is not sure at all."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return 0.0
+    sure = answer.get("confidence") if isinstance(answer, dict) else None
+    return float(sure) if isinstance(sure, int | float) and not isinstance(sure, bool) else 0.0
+
+
 def _next_model(state: RunState, pin: Pin, failure: Failure) -> str | None:
     """The model to go on with: the next in the list, for a reply that is no use the stronger one."""
     if failure.fault is not None and failure.fault not in MODEL_FAULTS:
@@ -154,6 +177,6 @@ def _next_model(state: RunState, pin: Pin, failure: Failure) -> str | None:
     stronger = [pin.stronger_model] if pin.stronger_model else []
     order = [pin.model, *pin.fallback_models, *stronger]
     left = order[order.index(state.trying.models.get(state.agent, pin.model)) + 1 :]
-    if failure.code in NO_USE:
+    if failure.code in (*NO_USE, UNSURE):
         left = [model for model in left if model in stronger]
     return next(iter(left), None)

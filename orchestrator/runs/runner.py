@@ -262,6 +262,8 @@ class Runner:
                 await self._tool_calls.make(state, calls, deadline)
             case HandOver(call):
                 await self._handoffs.hand_over(state, call, deadline)
+            case Answer(text) if await self._fallbacks.unsure(state, text, deadline):
+                pass  # a stronger model, another agent or a person goes on
             case Answer() as move:
                 await self._endings.answer(state, move)
             case Escalate() as move:

@@ -137,5 +137,7 @@ OPERATIONS = (
         {200: Answer("Ready", views.Readiness), 503: Answer("Not ready", views.Readiness)},
         is_open=True,
     ),
-    Operation("GET", "/openapi.json", openapi, {200: Answer("The OpenAPI document")}),
+    Operation(
+        "GET", "/openapi.json", openapi, {200: Answer("The OpenAPI document", schema={"type": "object"})}
+    ),
 )

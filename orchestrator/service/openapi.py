@@ -40,6 +40,8 @@ class Answer:
     description: str
     model: Model | None = None
     events: Model | None = None
+    schema: JsonObject | None = None
+    """Of JSON that has no model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ def _responses(each: Operation) -> JsonObject:
         content: JsonObject = {}
         if answer.model is not None:
             content["application/json"] = {"schema": _ref(answer.model)}
+        elif answer.schema is not None:
+            content["application/json"] = {"schema": answer.schema}
         if answer.events is not None:
             content[_EVENTS] = {"schema": _ref(answer.events)}
         found[str(status)] = {"description": answer.description, **({"content": content} if content else {})}

@@ -111,8 +111,11 @@ async def test_nothing_new_is_kept_about_a_person_who_was_erased(make_store: Mak
     await store.commit([Put("c", "3", {}), not_erased(f"{ADA}0")])
 
 
-async def test_two_erasures_are_not_at_work_at_once(make_store: MakeStore) -> None:
+async def test_two_erasures_are_not_at_work_at_once(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = await make_store()
+    monkeypatch.setattr("handoff.erasure.PATIENCE_SECONDS", 0.1)
     assert await store.acquire("erasure", "another", 30) is not None
     with pytest.raises(ErasureError, match="another erasure"):
         await erase_person(store, person(), [])

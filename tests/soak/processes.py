@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
+from random import randrange
 
 import httpx2
 
@@ -21,13 +23,18 @@ START_SECONDS = 30.0
 END_SECONDS = 20.0
 POLL_SECONDS = 0.005
 
+FIRST_PORT, PORTS = 10_000, 20_000
+"""Below the ports of outgoing connections, any of which could take one before its server listens there."""
+_numbers = count(randrange(PORTS))
+
 BARE = Path(__file__).with_name("bare_server.py")
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    while True:
+        port = FIRST_PORT + next(_numbers) % PORTS
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def server_command(name: str, store_url: str) -> list[str]:
@@ -55,6 +62,7 @@ class Service:
         return self.process.returncode is None
 
     def signal(self, number: signal.Signals) -> None:
+        assert self.alive, f"the server ended by itself\n{self.complaint()}"
         self.process.send_signal(number)
 
     async def kill(self) -> None:
@@ -64,7 +72,7 @@ class Service:
 
     async def terminate(self) -> int:
         """End it as an operator does; its exit status."""
-        with suppress(ProcessLookupError):
+        if self.alive:
             self.signal(signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), END_SECONDS)
 

@@ -87,7 +87,8 @@ def ask_colleagues(case: Case, way: Route) -> Generator[list[Call], list[Outcome
 
 def _agent(conversation: Conversation, manner: str, task: Task) -> str | None:
     """The agent within reach that does this kind of task; not the one that just handed it over."""
-    within_reach = sorted(name.removeprefix(manner) for name in conversation.reachable if name.startswith(manner))
+    reachable = conversation.reachable
+    within_reach = sorted(name.removeprefix(manner) for name in reachable if name.startswith(manner))
     sender = (conversation.handoff or {}).get("from")
     within_reach = [agent for agent in within_reach if agent != sender]
     for word in _DOMAINS[task.kind]:
