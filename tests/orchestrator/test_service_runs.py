@@ -219,7 +219,8 @@ async def test_resuming_a_run_that_is_worked_on_changes_nothing(tmp_path: Path) 
         answer = await desk.http.post(f"/v1/runs/{run_id}/resume")
         gate.set()
         await desk.ended(run_id)
-    assert (answer.status_code, answer.json()["status"]) == (202, "running")
+    assert answer.status_code == 202
+    assert answer.json()["status"] in ("queued", "running")
     assert len(desk.model.requests) == 1
 
 
