@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 
 from handoff.erasure import LEAST_CHARS, Person, eraser_of
 from handoff.errors import JsonObject
+from handoff.kept_handoffs import HANDOFFS, PREPARED
 from handoff.store import Store
+from handoff.stored_contexts import STREAM
 
 MOST_PLACES = 20
+
+_COPIES = ("token", HANDOFFS, PREPARED, STREAM)
+"""Where only copies stand: a text that stands nowhere else was not written by others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,15 @@ def _where(places: Sequence[str]) -> str:
     return f"in what is not this customer's: {'; '.join(places)} (not changed)"
 
 
+def _is_others(person: Person, places: Sequence[str]) -> bool:
+    """Whether a text that still stands somewhere is in records of others, and in none of the person's."""
+    own = person.ids | {person.customer_id, person.tombstone}
+    rows = [place.split(" ") for place in places]
+    if any(row[-1] in own for row in rows):
+        return False
+    return any(row[0] not in _COPIES for row in rows)
+
+
 async def compacted(store: Store) -> list[str]:
     """Make the store's files hold what it holds and nothing else; says what was done."""
     return await eraser_of(store).compact()
@@ -110,7 +124,7 @@ async def prove(store: Store, person: Person, given: Mapping[str, str]) -> Proof
     texts = {text: f"text {number}" for number, text in enumerate(sorted(person.texts), 1)}
     wanted = {**texts, **names}
     standing = await eraser.places(list(wanted), whole=[person.customer_id])
-    shared = [text for text in texts if text in standing and text not in names]
+    shared = [text for text in texts if text not in names and _is_others(person, standing.get(text, []))]
     for text in shared:
         del wanted[text]
     # An id that is a part of longer ones cannot be told from them in the bytes of a file.

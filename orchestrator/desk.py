@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import structlog
+
+from handoff.errors import StoreUnavailableError
 from handoff.signing_keys import keys_from_environment
 from handoff.store import Store
 from handoff.stores import open_store
@@ -17,7 +20,7 @@ from orchestrator.alerts.alerts import Alerts
 from orchestrator.alerts.circuits import CircuitAlerts
 from orchestrator.alerts.outbox import Outbox, delivering
 from orchestrator.alerts.webhook import webhook_from
-from orchestrator.dispatch.choice import shared_quota
+from orchestrator.dispatch.choice import is_shared, shared_quota
 from orchestrator.links.approvals import ServerApprovals
 from orchestrator.links.links import ServerLinks
 from orchestrator.model_calls import ModelCalls
@@ -33,6 +36,11 @@ from orchestrator.team import Team
 from orchestrator.tools import ToolBox
 
 NAMESPACE = "orchestrator"
+START_SECONDS = 15.0
+"""How long a process that is there to stay tries to reach a store that others share."""
+AGAIN_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +102,19 @@ async def open_desk(
     on_step: OnStep | None = None,
     on_text: OnText | None = None,
     errlog: TextIO | None = None,
+    patience_seconds: float = 0.0,
 ) -> AsyncIterator[Desk]:
     """Open the store, connect the servers, and make the model ready.
 
     Servers started here keep their own files beside the orchestrator's (`servers_store`). The model is
     closed with the desk. `accept_loss` is as for `open_store`. `errlog` gets what those servers write to
-    standard error; None passes it on.
+    standard error; None passes it on. A Redis that cannot be reached is tried again for `patience_seconds`.
     Raises: StoreError; KeysError when the keys that sign envelopes cannot be used; WebhookSettingsError
     when alerts are to go to a webhook that cannot be used.
     """
     try:
         webhook = webhook_from(os.environ)
-        store = await open_store(store_url, namespace=NAMESPACE, accept_loss=accept_loss)
+        store = await _opened(store_url, accept_loss=accept_loss, seconds=patience_seconds)
         try:
             env = {"SWITCHBOARD_STORE": servers_store(store_url)}
             alerts = Alerts()
@@ -137,6 +146,22 @@ async def open_desk(
             await store.close()
     finally:
         await model.close()
+
+
+async def _opened(store_url: str, *, accept_loss: bool, seconds: float) -> Store:
+    """The store, once it can be reached: after a restart of everything Redis may be the last to be ready."""
+    until = asyncio.get_running_loop().time() + (seconds if is_shared(store_url) else 0.0)
+    told = False
+    while True:
+        try:
+            return await open_store(store_url, namespace=NAMESPACE, accept_loss=accept_loss)
+        except StoreUnavailableError as error:
+            if asyncio.get_running_loop().time() + AGAIN_SECONDS > until:
+                raise
+            if not told:
+                log.warning("store_awaited", reason=error.message, seconds=seconds)
+                told = True
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 def servers_store(store_url: str) -> str:

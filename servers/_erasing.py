@@ -98,6 +98,7 @@ def add_erase_command(app: typer.Typer, definition: ServerDefinition, store_opti
         left = any(report["proof"] and report["proof"]["left"] for report in told.get("reports", ()))
         raise typer.Exit(1 if left and exchange is None else 0)
 
+    # The option is of the module that builds the command line, which imports this one.
     erase.__annotations__["store"] = store_option
     app.command("erase")(erase)
 

@@ -67,16 +67,20 @@ class Pipeline:
         self.done: list[str] = []
         self.incomplete_steps: list[IncompleteStep] = []
 
-    async def critical(self, step: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def critical(
+        self, step: str, work: Callable[[], Awaitable[T]], *, refusals: tuple[type[Exception], ...] = ()
+    ) -> T:
         """Run a step without which there is no result.
 
-        Raises: StepError naming the step, with the context and the steps done before it.
+        `refusals` are answers and no failures of the step: they pass as they are.
+        Raises: StepError naming the step, with the context and the steps done before it; one that may be
+        repeated when the step lost its compare-and-swap against other writers.
         """
         try:
             result = await work()
-        except _CALL_IS_OVER:
-            raise
         except Exception as error:
+            if isinstance(error, (*_CALL_IS_OVER, *refusals)):
+                raise
             self._fail(step, error)
         self.done.append(step)
         return result

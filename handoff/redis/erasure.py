@@ -108,14 +108,21 @@ class RedisEraser:
         return {value: list(places) for value, places in found.items() if places}
 
     def _place(self, key: bytes, name: bytes) -> str:
-        """What a person calls the place: in this namespace `tickets tck_1`, elsewhere the key's name."""
-        if key not in self._keys.fixed:
-            return key.decode()
-        try:
+        """What a person calls the place, such as `tickets tck_1`: never what stands there."""
+        keys = self._keys
+        if key in (keys.records, keys.ids, keys.places, keys.texts, keys.changed):
+            collection, id = unmeasured(name)
+        elif key in (keys.entries, keys.heads):
             collection, rest = unmeasured(name)
-            return f"{collection.decode()} {rest.decode()}"
-        except (ValueError, UnicodeDecodeError):
+            id, _ = unmeasured(rest)
+        elif key == keys.index:
+            collection, rest = unmeasured(name)
+            id = rest.rpartition(b"\0")[2]
+        elif key in (keys.tokens, keys.token_ends):
+            collection, id = b"token", name[:12]
+        else:
             return key.decode()
+        return f"{collection.decode()} {id.decode()}"
 
     async def _write_log_anew(self, log: bytes, old: str, new: str) -> None:
         fresh = self._keys.logs.removesuffix(b"log:") + b"relog"

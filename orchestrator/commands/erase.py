@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,15 +109,15 @@ async def _erased(
     store = await open_store(url, namespace=NAMESPACE)
     try:
         identified: dict[str, int] = {}
-        for server in servers:
-            plan = (await server.step("plan", customer))["person"]
-            identified[server.name] = len(plan["identity"])
-            person.take(plan)
+        plans = await asyncio.gather(*(server.step("plan", customer) for server in servers))
+        for server, plan in zip(servers, plans, strict=True):
+            identified[server.name] = len(plan["person"]["identity"])
+            person.take(plan["person"])
         await _stop_runs(store, person, cancel_runs)
         # Who knows best who the person is goes last: an erasure that is killed can ask again.
         servers.sort(key=lambda server: identified[server.name])
         return {
-            "reports": await _everywhere(store, person, values, servers),
+            "reports": await _everywhere(store, person, values, servers, one_by_one=_apart(url)),
             "elsewhere": _elsewhere(entries, customer),
         }
     finally:
@@ -141,10 +142,22 @@ async def _stop_runs(store: Store, person: Person, cancel_runs: bool) -> None:
         await cancel_run(Journal(store), run_id)
 
 
+def _apart(url: str) -> bool:
+    """Whether every store has files of its own, in which no other one can have left anything."""
+    from handoff.shared_contexts import CONTEXT_STORE_VARIABLE
+
+    return url.startswith("sqlite:") and not os.environ.get(CONTEXT_STORE_VARIABLE)
+
+
 async def _everywhere(
-    store: Store, person: Person, values: Mapping[str, str], servers: Sequence[_Server]
+    store: Store,
+    person: Person,
+    values: Mapping[str, str],
+    servers: Sequence[_Server],
+    *,
+    one_by_one: bool,
 ) -> list[JsonObject]:
-    """Erase here and on the servers, then once more with the proof: stores may share their files."""
+    """Erase here and on the servers, and prove it; where stores share files, when it is done everywhere."""
     from handoff.copies import Copies
     from handoff.erasure import Counts, erase_person
     from handoff.proof import ErasureReport, compacted, prove
@@ -154,7 +167,7 @@ async def _everywhere(
     counts: Counts = await erase_person(store, person, belongings)
     told_servers = {"person": person.to_json(), "given": dict(values)}
     erased: dict[str, JsonObject] = {}
-    for server in servers:
+    for server in () if one_by_one else servers:
         for report in (await server.step("erase", person.customer_id, told_servers))["reports"]:
             _add(erased.setdefault(report["where"], {}), report["erased"])
     counts += await erase_person(store, person, belongings)

@@ -26,6 +26,11 @@ class Chain:
     def __init__(self, guardrails: Sequence[tuple[str, Guardrail]]) -> None:
         self._guardrails = guardrails
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that could say anything."""
+        return not self._guardrails
+
     async def request(self, request: Request) -> tuple[Request, list[Named]]:
         """What is left of the request, and what was said about it."""
         checks = [(name, each.on_input) for name, each in self._guardrails]

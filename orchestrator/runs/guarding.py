@@ -68,6 +68,8 @@ class Guarding:
         server, _, tool = call["name"].partition(SEPARATOR)
         if not self._with.team.agents[state.agent].may_call(server, tool):
             return dict(call["input"])  # refused for a plainer reason where calls are made
+        if self._with.checks.of(state.agent).is_empty:
+            return dict(call["input"])
         wanted = Call(server, tool, call["input"], case_of(state))
         left, said = await self._with.checks.of(state.agent).call(wanted)
         for each in said:
@@ -79,6 +81,8 @@ class Guarding:
 
     async def result(self, state: RunState, call: JsonObject, outcome: ToolOutcome) -> ToolOutcome:
         """The outcome as the agent may see it."""
+        if self._with.checks.of(state.agent).is_empty:
+            return outcome
         got = Result(outcome.server, outcome.tool, outcome.content, outcome.ok, case_of(state))
         left, said = await self._with.checks.of(state.agent).result(got)
         for each in said:

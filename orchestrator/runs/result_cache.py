@@ -1,7 +1,8 @@
 """Look-ups that a run has made already, answered from its own record.
 
 Nothing is kept beside the steps: a look-up made again after a restart is found as it was before it. A run
-has one customer, and its deadline bounds how old an answer can be.
+has one customer, and its deadline bounds how old an answer can be; one that was begun again from a step of
+another run shares results that are older, and makes its look-ups itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def known_result(state: RunState, name: str, arguments: JsonObject) -> CallFinis
     Nor in the same turn, whose calls have no order. An asked agent may have written anywhere, and what
     followed from a person's decision as well.
     """
-    if state.resumed:
+    if state.resumed or state.started.retry_of is not None:
         return None
     later: list[CallFinished] = []
     for call in reversed(state.calls):

@@ -115,6 +115,8 @@ class Retrying:
             return [Effect(seq, f"{step.name}: {effect.call}", effect.outcome) for effect in inner]
         if is_ask(step.name) or (not step.ok and not step.unsettled):
             return []
+        if isinstance(step, CallFinished) and step.only_reads:
+            return []
         deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
         if step.server and step.tool and await self._tools.only_reads(step.server, step.tool, deadline):
             return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.models.protocol import JsonObject, Usage
+from orchestrator.models.protocol import JsonObject, Stop, Usage
 from orchestrator.runs.messages import (
     ASK,
     ESCALATE,
@@ -59,6 +59,8 @@ class RunState:
     """Pin ids by agent."""
     reply: ModelReplied | None = None
     """The turn whose calls are not all answered yet."""
+    to_make: int = 0
+    """How many calls the present turn has."""
     finished: dict[str, CallFinished] = field(default_factory=dict)
     """Outcomes of the present turn's calls, by call id."""
     prepared: dict[str, HandoffPrepared] = field(default_factory=dict)
@@ -289,9 +291,13 @@ class RunState:
         self.cut_off = 0
         if any(block.get("type") == "tool_use" for block in step.content):
             self.trying.again = 0
-        self.messages.append({"role": "assistant", "content": step.content})
+        content = step.content
+        if self.messages[-1]["role"] == "assistant":  # it goes on where it paused
+            content = [*self.messages.pop()["content"], *content]
+        self.messages.append({"role": "assistant", "content": content})
         self.finished, self.prepared, self.delivered, self.sent = {}, {}, {}, {}
-        self.reply = step
+        self.reply = None if step.stop == Stop.PAUSE and step.content else step
+        self.to_make = len(self.open_calls())
 
     def _fail(self, step: TurnFailed) -> None:
         self.trying.failed(step)
@@ -307,6 +313,8 @@ class RunState:
         self.calls.append(step)
         self.turns += step.turns
         self.hops += step.hops
+        if len(self.finished) < self.to_make:
+            return  # without looking at each call of a turn for each of them
         if not self.open_calls() and self.transfer is None and self.escalation is None:
             self._answer_calls()
 

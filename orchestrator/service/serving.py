@@ -14,7 +14,7 @@ import uvicorn
 
 from handoff.errors import StructuredError
 from handoff.retention import sweeping
-from orchestrator.desk import NAMESPACE, open_desk
+from orchestrator.desk import NAMESPACE, START_SECONDS, open_desk
 from orchestrator.dispatch.choice import Dispatching
 from orchestrator.dispatch.protocol import MAX_QUEUED, MAX_RUNNING
 from orchestrator.models.protocol import Model
@@ -76,6 +76,7 @@ async def serve(
             store_url=store_url,
             accept_loss=accept_loss,
             on_step=dispatching.on_step,
+            patience_seconds=START_SECONDS,
         ) as desk:
             sessions = Sessions(team, desk.journal)
             dispatcher = dispatching.dispatcher(

@@ -226,11 +226,17 @@ def _handoff_prepared(step: JsonObject) -> JsonObject:
     return {**rest, "handoff_id": envelope["handoff_id"], "summary": handoff.get("summary")}
 
 
+def _compacted(step: JsonObject) -> JsonObject:
+    """Without the summary: it has words of the agent that no guardrail has seen."""
+    return {name: step[name] for name in ("agent", "turn", "tokens")}
+
+
 _SHAPES = {
     "started": _started,
     "pinned": _pinned,
     "model_replied": _model_replied,
     "handoff_prepared": _handoff_prepared,
+    "compacted": _compacted,
 }
 
 

@@ -10,7 +10,7 @@ from contextlib import aclosing, contextmanager, suppress
 import structlog
 
 from handoff.retention import sweeping
-from orchestrator.desk import NAMESPACE, open_desk
+from orchestrator.desk import NAMESPACE, START_SECONDS, open_desk
 from orchestrator.dispatch.choice import Dispatching, UnsharedStoreError, is_shared
 from orchestrator.dispatch.protocol import MAX_RUNNING
 from orchestrator.models.protocol import Model
@@ -53,6 +53,7 @@ async def work(
         store_url=store_url,
         accept_loss=accept_loss,
         on_step=dispatching.on_step,
+        patience_seconds=START_SECONDS,
     ) as desk:
         dispatcher = dispatching.dispatcher(desk.runner, desk.journal, max_running=max_running, max_queued=0)
         waking = Waking(desk.decisions, dispatcher.submit)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from servers._pipeline import IncompleteStep
 from servers._text import RecordId, ShortText, fitting, prose
 from servers.customer_data.contacts import Address, Currency, Email, Phone
 from servers.customer_data.history import HistoryEvent
@@ -127,6 +128,8 @@ class CustomerProfile(CustomerSummary):
     """How many older events follow the ones in `history`."""
     version: int
     """Give it as `expected_version` to change only what was read here."""
+    incomplete_steps: list[IncompleteStep] = []
+    """What could not be read; the rest holds."""
 
 
 class NoteReceipt(BaseModel):

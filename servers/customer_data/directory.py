@@ -12,6 +12,7 @@ from handoff.store import ABSENT, Delete, Entry, Index, Put, Store, Write, new_i
 from servers._access import Call
 from servers._changes import change
 from servers._events import Addition, EventStream
+from servers._pipeline import Pipeline
 from servers._records import Records, commit
 from servers._results import ConflictError, ForbiddenError, InvalidError, NotFoundError, Page
 from servers._search.search import MAX_CHARS, search
@@ -97,11 +98,22 @@ class Directory:
     async def get(self, call: Call, customer_id: str, *, include_history: bool) -> CustomerProfile:
         """Raises: ForbiddenError, NotFoundError."""
         call.check_customer(customer_id)
-        found = await self._history.find(customer_id, back=history.SHOWN if include_history else 0)
+        found = await self._history.find(customer_id)
         if found is None:
             raise self._missing()
-        events = history.newest(found.entries) if include_history else None
-        return profile(found.model, events)
+        if not include_history:
+            return profile(found.model)
+        steps = Pipeline(customer_id=customer_id)
+        events = await steps.optional(
+            "read_history", partial(self._newest_events, customer_id), otherwise=None
+        )
+        told = profile(found.model, events)
+        told.incomplete_steps = steps.incomplete_steps
+        return told
+
+    async def _newest_events(self, customer_id: str) -> list[HistoryEvent] | None:
+        found = await self._history.find(customer_id, back=history.SHOWN)
+        return history.newest(found.entries) if found else None
 
     async def create(self, call: Call, new: NewCustomer) -> CustomerProfile:
         """Raises: ForbiddenError in a customer's own conversation; ConflictError for an address in use."""

@@ -12,8 +12,9 @@ from handoff.store import ABSENT, Append, Check, Entry, Put, Store, Write, new_i
 from servers._access import Call
 from servers._changes import change
 from servers._events import Addition, EventStream
+from servers._pipeline import Pipeline
 from servers._records import Records, commit
-from servers._results import InvalidError, NotFoundError, Page
+from servers._results import ConflictError, InvalidError, NotFoundError, Page
 from servers._search.search import MAX_CHARS, search
 from servers._search.vocabulary import SUPPORT
 from servers._text import bare_words
@@ -103,14 +104,17 @@ class Desk:
         if found is None:
             raise self._missing()
         ticket = self._visible(call, found.model)
-        events = await self._store.entries(
-            EVENTS, ticket_id, after=max(0, ticket.events - EVENTS_SHOWN), limit=EVENTS_SHOWN
+        steps = Pipeline(ticket_id=ticket_id)
+        events: list[Entry] = await steps.optional(
+            "read_history", partial(self._newest_events, ticket), otherwise=[]
         )
-        return detail(
+        told = detail(
             ticket,
             [Comment.model_validate(entry.data) for entry in reversed(found.entries[-COMMENTS_SHOWN:])],
             [TicketEvent.model_validate(entry.data) for entry in reversed(events)],
         )
+        told.incomplete_steps = steps.incomplete_steps
+        return told
 
     async def open(self, call: Call, new: NewTicket) -> TicketState:
         """Open a ticket; in a customer's conversation it is that customer's. Raises: ForbiddenError."""
@@ -146,11 +150,16 @@ class Desk:
         return await self._change(call, ticket_id, wanted.applied_to, expected_version=expected_version)
 
     async def escalate(self, call: Call, ticket_id: str, reason: str) -> TicketState:
-        """Raises: NotFoundError, ConflictError, ContentionError."""
+        """Raises: NotFoundError, ConflictError, StepError when the ticket could not be written."""
         escalation = Escalation(reason=reason, by=call.principal, at=now())
-        return await self._change(
-            call, ticket_id, lambda ticket: (ticket.escalated(escalation), [f"escalated: {reason}"])
+        steps = Pipeline(ticket_id=ticket_id)
+        change = partial(
+            self._change,
+            call,
+            ticket_id,
+            lambda ticket: (ticket.escalated(escalation), [f"escalated: {reason}"]),
         )
+        return await steps.critical("escalate", change, refusals=(NotFoundError, ConflictError))
 
     async def comment(self, call: Call, ticket_id: str, words: str, *, public: bool) -> CommentReceipt:
         """Raises: NotFoundError, ConflictError for a closed ticket."""
@@ -204,6 +213,10 @@ class Desk:
             expected_version=expected_version,
             revision=lambda ticket, _: ticket.revision,
         )
+
+    async def _newest_events(self, ticket: Ticket) -> list[Entry]:
+        after = max(0, ticket.events - EVENTS_SHOWN)
+        return await self._store.entries(EVENTS, ticket.ticket_id, after=after, limit=EVENTS_SHOWN)
 
     async def _summaries(self, tickets: Sequence[Ticket]) -> list[TicketSummary]:
         current = await self._comments.brought_up({ticket.ticket_id: ticket for ticket in tickets})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, BaseModel
 
+from servers._pipeline import IncompleteStep
 from servers._text import fitting
 from servers.ticketing.tickets import Category, Escalation, LongText, Priority, Status, Ticket
 
@@ -64,6 +65,8 @@ class TicketDetail(TicketState):
     """How many comments came before those."""
     history: list[TicketEvent]
     """The newest changes, newest first."""
+    incomplete_steps: list[IncompleteStep] = []
+    """Look-ups that failed; their lists are empty for that reason."""
 
 
 class CommentReceipt(BaseModel):

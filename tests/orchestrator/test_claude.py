@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -299,3 +300,67 @@ def test_a_missing_key_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN", raising=False)
     with pytest.raises(ModelChoiceError, match="set ANTHROPIC_API_KEY"):
         ClaudeModel.from_environment()
+
+
+async def sent_bodies(
+    monkeypatch: pytest.MonkeyPatch, *requests: ModelRequest, answer: Answer = GOOD
+) -> list[wire.JsonObject]:
+    """What the API receives for these requests, in order."""
+    async with messages_api(lambda _: answer) as api:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "key-for-tests")
+        model = ClaudeModel(patience=QUICK)
+        try:
+            for request in requests:
+                await model.reply(request)
+        finally:
+            await model.close()
+        return api.requests
+
+
+TOOLS = [
+    {"name": name, "description": "d", "input_schema": {"type": "object"}}
+    for name in ("billing__look", "billing__refund", "billing__rare")
+]
+
+
+async def test_two_turns_of_an_agent_share_their_whole_beginning_to_the_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    messages: list[wire.JsonObject] = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
+    first = ModelRequest("claude-haiku-5-5", "billing", "You are billing.", messages, TOOLS)
+    more = [
+        *messages,
+        {"role": "assistant", "content": [{"type": "text", "text": "yes?"}]},
+        {"role": "user", "content": [{"type": "text", "text": "again"}]},
+    ]
+    one, two = await sent_bodies(monkeypatch, first, replace(first, messages=more))
+    for part in ("tools", "system"):
+        assert json.dumps(one[part]) == json.dumps(two[part])
+    spelt, longer = json.dumps(one["messages"]), json.dumps(two["messages"])
+    assert longer.startswith(spelt.removesuffix("]"))
+    assert one["system"][-1]["cache_control"] == one["cache_control"] == {"type": "ephemeral"}
+
+
+async def test_deferred_tools_stay_out_of_the_prompt_for_the_provider_s_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    messages: list[wire.JsonObject] = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
+    request = ModelRequest("claude-haiku-5-5", "billing", "b", messages, TOOLS[:1], deferred=TOOLS[1:])
+    [body] = await sent_bodies(monkeypatch, request)
+    assert [(tool["name"], tool.get("defer_loading", False)) for tool in body["tools"]] == [
+        ("billing__look", False),
+        ("billing__refund", True),
+        ("billing__rare", True),
+        ("tool_search_tool_bm25", False),
+    ]
+    assert body["tools"][-1]["type"].startswith("tool_search_tool_bm25_")
+
+
+def test_only_the_provider_itself_is_trusted_to_search_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_BASE_URL", raising=False)
+    model = ClaudeModel()
+    assert model.searches_tools("claude-sonnet-5-5")
+    assert not model.searches_tools("claude-haiku-3-5") and not model.searches_tools("local-model")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
+    assert not model.searches_tools("claude-sonnet-5-5")

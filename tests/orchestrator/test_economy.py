@@ -14,7 +14,9 @@ from orchestrator.desk import Desk, open_desk
 from orchestrator.models.marking import unmarked
 from orchestrator.models.protocol import ModelReply, ModelRequest, Stop
 from orchestrator.runs.report import RunReport
+from orchestrator.runs.retrying import Retrying
 from orchestrator.runs.steps import Compacted
+from orchestrator.service.views import event_of
 from orchestrator.team import TeamError, parse_team
 from tests.orchestrator.serving import TEAM, Brain, Ledger, Played, Reply, ledger_served
 from tests.orchestrator.serving import use as call_of
@@ -82,7 +84,7 @@ async def test_a_long_result_is_trimmed_and_the_rest_is_there_to_the_last_letter
         if len(request.messages) == 1:
             return use("ledger__look", invoice_id=LONG)
         [told] = results(request)
-        parts.append(told.get("content_start", told.get("content")))
+        parts.append(str(told.get("content_start", told.get("content"))))
         if "next_offset" not in told:
             return "Read."
         first.setdefault("id", told.get("call_id"))
@@ -141,6 +143,21 @@ async def test_another_look_up_is_made_and_the_team_may_want_every_one(
     assert ledger.looks == 4
 
 
+async def test_a_run_begun_again_makes_its_look_ups_itself(tmp_path: Path, ledger: Ledger) -> None:
+    async def brain(request: ModelRequest) -> Reply:
+        return use("ledger__look") if len(request.messages) < 4 else "Done."
+
+    async with desk_of(tmp_path, ledger, brain) as (desk, _):
+        report = await handled(desk)
+        looks = ledger.looks
+        kinds = [step.kind for step in await desk.journal.steps(report.run_id)]
+        retrying = Retrying(desk.team, desk.runner.tools, desk.journal)
+        fork = await retrying.prepare(report.run_id, kinds.index("call_finished") + 1)
+        state = await desk.journal.fork(fork.steps)
+        await desk.handle(state.started)
+    assert looks == 1 and ledger.looks == 2
+
+
 DEFERRED = ('defer_tools = "local"', "defer_handoffs = true", 'loaded_tools = ["ledger.look"]')
 
 
@@ -179,6 +196,21 @@ async def test_the_provider_searches_where_it_can(tmp_path: Path, ledger: Ledger
     assert "find_tools" not in names(request) and request.searchable == ()
 
 
+async def test_a_turn_that_paused_for_the_provider_s_search_goes_on(tmp_path: Path, ledger: Ledger) -> None:
+    search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "tool_search_tool_bm25", "input": {}}
+    paused = ModelReply([search], Stop.PAUSE, "small")
+    brain = turns(paused, use("ledger__look"), "Done.")
+    async with desk_of(tmp_path, ledger, brain, 'defer_tools = "native"') as (desk, model):
+        report = await handled(desk)
+    assert (report.status, report.result, ledger.looks) == ("completed", "Done.", 1)
+    assert [len(request.messages) for request in model.requests] == [1, 2, 3]
+    assert model.requests[1].messages[-1]["content"] == [search]
+    assert [block["type"] for block in model.requests[2].messages[1]["content"]] == [
+        "server_tool_use",
+        "tool_use",
+    ]
+
+
 async def test_a_long_conversation_goes_on_afresh_with_what_it_held(tmp_path: Path, ledger: Ledger) -> None:
     looks = [use("ledger__look", invoice_id=f"inv_{number}_{'x' * 50}") for number in range(8)]
     brain = turns(use("ledger__write", key="k"), *looks, "Done.")
@@ -186,6 +218,9 @@ async def test_a_long_conversation_goes_on_afresh_with_what_it_held(tmp_path: Pa
         report = await handled(desk)
         steps = await desk.journal.steps(report.run_id)
         again = await desk.journal.load(report.run_id)
+        entries = await desk.journal.entries(report.run_id)
+    told = [event_of(report.run_id, each).detail for each in entries if each.data["kind"] == "compacted"]
+    assert all(set(detail) == {"agent", "turn", "tokens"} for detail in told)
     compacted = [step for step in steps if isinstance(step, Compacted)]
     assert compacted and all(step.tokens > 900 for step in compacted)
     [first, *_] = [request for request in model.requests[1:] if len(request.messages) == 1]

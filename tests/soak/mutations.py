@@ -111,7 +111,7 @@ def _change(made: JsonObject, rng: Random) -> None:
 
 def _nested(rng: Random) -> Any:
     value: Any = 1
-    for _ in range(rng.choice([10, 100, 400])):
+    for _ in range(rng.choice([10, 100, 250])):
         value = {"a": value} if rng.random() < 0.5 else [value]
     return value
 
