@@ -103,7 +103,7 @@ class LiveView:
             said = f"{step.name.removeprefix(ASK)} answered: {step.content.get('status')}"
             self._line(run_id, step.agent, "←", said, None)
             return
-        where = f"{step.tool} [dim]({step.server})[/]" if step.tool else escape(step.name)
+        where = f"{step.tool} [dim]({step.server})[/]" if step.server else escape(step.name)
         trouble = "" if step.ok else f"  [red]{escape(str(step.content.get('code', 'error')))}[/]"
         tries = f"  [dim]{step.attempts} tries[/]" if step.attempts > 1 else ""
         self._line(run_id, step.agent, "·" if step.ok else "✗", where + trouble + tries, step.seconds)

@@ -49,13 +49,14 @@ _SIGNS: tuple[tuple[str, str], ...] = (
     ),
     (
         "orders a tool call",
-        r"\b(?:call|invoke|run|use|execute)\b[^.!?\n]{0,30}\b[a-z]+(?:_[a-z]+)+\b"
+        r"(?<!the )(?<!this )(?<!a )\b(?:call|invoke|run|use|execute)\b[^.!?\n]{0,30}\b[a-z]+(?:_[a-z]+)+\b"
         r"|\btransfer_to_[a-z]+\b",
     ),
     (
         "forbids telling",
-        r"\b(?:do not|don't|never|without)\b[^.!?\n]{0,30}\b(?:tell|telling|mention\w*|inform\w*|notify\w*)\b"
-        r"[^.!?\n]{0,30}\b(?:customers?|users?|humans?|operators?|account holder)\b",
+        r"\b(?:do not|don't|never|without)\b[^.!?;\n]{0,30}"
+        r"\b(?:tell|telling|mention\w*|inform\w*|notify\w*)\b[^.!?;\n]{0,30}"
+        r"\b(?:customers?|users?|humans?|operators?|account holder)\b",
     ),
 )
 _PATTERNS = tuple((sign, re.compile(pattern, re.IGNORECASE)) for sign, pattern in _SIGNS)

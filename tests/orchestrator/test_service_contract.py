@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import httpx2
 import pytest
 
 from orchestrator.service.app import OPERATIONS
+from tests.orchestrator.raw_http import RawClient, RawRequest
 from tests.orchestrator.serving import WAIT_SECONDS, Service, gated, service
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -123,6 +125,21 @@ async def test_a_request_whose_answer_was_lost_is_found_again_by_its_key(tmp_pat
         again = await desk.create("Hello", wait=WAIT_SECONDS, key="k1")
         await check_one_run(desk)
     assert (again.status_code, again.json()["result"]) == (200, "Done.")
+
+
+@pytest.mark.parametrize("path", ["/v1/runs", "/mcp"])
+async def test_a_caller_who_hangs_up_in_the_middle_of_a_request_is_no_failure(
+    tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = (("host", b"127.0.0.1"), ("content-type", b"application/json"))
+    async with service(tmp_path) as desk:
+        cut = RawRequest("POST", path, headers, b'{"input": "Hel', "truncated")
+        answers = [await RawClient(desk.url).send(cut) for _ in range(3)]
+        run = await desk.run_of()
+        listed = (await desk.http.get("/v1/runs")).json()["items"]
+    assert answers == [None] * 3
+    assert [each["run_id"] for each in listed] == [run["run_id"]]
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def check_one_run(desk: Service) -> None:
