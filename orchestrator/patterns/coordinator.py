@@ -21,7 +21,10 @@ def call_of(task: Task) -> JsonObject:
     """A task as a call of the loop; the task's name is the call's id."""
     if task.tool is not None:
         return _call(task.name, task.tool.replace(".", "__", 1), task.arguments)
-    return _call(task.name, f"ask_{task.agent}", {"question": task.question, "facts": task.facts})
+    told: JsonObject = {"question": task.question, "facts": task.facts}
+    if task.model is not None:
+        told["model"] = task.model
+    return _call(task.name, f"ask_{task.agent}", told)
 
 
 def _call(name: str, tool: str, arguments: JsonObject) -> JsonObject:

@@ -38,6 +38,8 @@ class FanOut(PatternEntry):
     """What `each` is asked; `{item}`, `{item.field}` and `{request}` are filled in."""
     arguments: JsonObject = {}
     """What `call` is called with, filled in likewise."""
+    model: str | None = None
+    """The model for the items, in place of that of `each`."""
     split: Name | None = None
     merge: Name | None = None
     """The agent that makes one answer of the results; without one they are listed."""
@@ -105,7 +107,8 @@ class FanOut(PatternEntry):
             return Task(name, tool=self.call, arguments=arguments)
         asked = filled(self.question, request=progress.request, item=item)
         text = asked if isinstance(asked, str) else json.dumps(asked, ensure_ascii=False)
-        return Task(name, agent=self.each, question=text, facts={**progress.facts, "item": item})
+        facts = {**progress.facts, "item": item}
+        return Task(name, agent=self.each, question=text, facts=facts, model=self.model)
 
     def _end(self, progress: Progress, tasks: list[Task]) -> CoordinatorMove:
         output = self._output(progress, tasks)

@@ -27,6 +27,8 @@ class Node(Entry):
     arguments: JsonObject = {}
     """`{request}`, and `{item.<task>}` for what the task of that name found, are filled in."""
     depends_on: tuple[Name, ...] = ()
+    model: str | None = None
+    """The model for this task, in place of the agent's own."""
     parallelizable: bool = True
     """Whether it may run beside others; if not, it runs alone."""
 
@@ -102,7 +104,8 @@ class Graph(PatternEntry):
             return Task(node.name, tool=node.tool, arguments=arguments)
         asked = filled(node.question, request=progress.request, item=found)
         text = asked if isinstance(asked, str) else json.dumps(asked, ensure_ascii=False)
-        return Task(node.name, agent=node.agent, question=text, facts={**progress.facts, **found})
+        facts = {**progress.facts, **found}
+        return Task(node.name, agent=node.agent, question=text, facts=facts, model=node.model)
 
     def _output(self, progress: Progress) -> JsonObject:
         output = separated([node.name for node in self.tasks], progress.findings)

@@ -24,6 +24,8 @@ class Task:
     """What the agent is told beside the question."""
     arguments: JsonObject = field(default_factory=dict)
     """What the tool is called with."""
+    model: str | None = None
+    """The model for this task, in place of the agent's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Swarm(PatternEntry):
     kind: Literal["swarm"] = "swarm"
     each: Name
     question: str = "{item}"
+    model: str | None = None
     split: Name | None = None
     merge: Name | None = None
     most_items: Annotated[int, Field(ge=1, le=10_000)] = 1_000
@@ -40,6 +41,7 @@ class Swarm(PatternEntry):
         return FanOut(
             each=self.each,
             question=self.question,
+            model=self.model,
             split=self.split,
             merge=self.merge,
             most_items=self.most_items,

@@ -180,6 +180,7 @@ class Handoffs:
             turns=max(1, state.started.turns - state.turns),
             hops=max(0, state.started.hops - state.hops),
             handoff={**handoff, "request": state.started.words},
+            model=None if state.counts else call["input"].get("model"),
             parent_run_id=state.started.run_id,
             root_run_id=state.started.root,
             ancestors=(*state.started.ancestors, *state.path),

@@ -73,6 +73,8 @@ class Started(_Step):
     handoff: JsonObject | None = None
     """The context a child run was asked with."""
     parent_run_id: str | None = None
+    model: str | None = None
+    """The model of the agent it begins with, where that is not the agent's own."""
     queued: bool = False
     """Whether it waits in the queue for any worker, although another run asked for it."""
     root_run_id: str | None = None

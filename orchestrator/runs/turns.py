@@ -121,8 +121,9 @@ class Turns:
         told_later = agent.defer_handoffs and agent.defer_tools == "local"
         hands_over = bool(agent.transfers or agent.asks) and not told_later
         instructions = system_text(agent.instructions, agent.answer_schema, hands_over=hands_over)
+        chosen = state.started.model if agent.name == state.started.agent else None
         pin = Pin(
-            model=agent.model,
+            model=chosen or agent.model,
             instructions=instructions,
             fallback_models=list(agent.fallback_models),
             stronger_model=agent.stronger_model,

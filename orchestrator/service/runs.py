@@ -154,6 +154,7 @@ OPERATIONS = (
             200: Answer("The run of an earlier request with this key, or its events", RunView, RunEvent),
             201: Answer("The run has ended", RunView),
             202: Answer("The run goes on", RunView),
+            204: Answer("The reader has seen all events of the earlier request's run"),
         },
         (403, 409, 413, 415, 422, 429, 503),
         body=RunRequest,

@@ -84,6 +84,17 @@ async def test_independent_tasks_run_side_by_side_unless_one_must_run_alone(
     assert beside["a"] | beside["b"] >= {"a"} or beside["a"] | beside["b"] >= {"b"}
 
 
+async def test_a_task_can_have_another_model_than_its_agent(open_shop: Shop, tmp_path: Path) -> None:
+    tables = TASKS.replace('agent = "seller"', 'agent = "seller"\nmodel = "stronger"')
+    async with desk_of(team_of(open_shop, "case", tables + MEMBERS), tmp_path, lambda _: "done") as (
+        desk,
+        model,
+    ):
+        await handle(desk)
+    used = {request.agent: request.model for request in model.requests}
+    assert used == {"clerk": "scripted", "seller": "stronger", "writer": "scripted"}
+
+
 async def test_a_lost_branch_is_named_with_what_was_not_run_and_why(open_shop: Shop, tmp_path: Path) -> None:
     def brain(request: ModelRequest) -> Said:
         if request.agent == "seller":

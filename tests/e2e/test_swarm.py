@@ -92,7 +92,7 @@ async def test_a_cancelled_swarm_takes_its_items_with_it(open_shop: Shop, tmp_pa
         async with asyncio.timeout(WAIT_SECONDS):
             await begun.wait()
             await dispatcher.cancel(started.run_id)
-            while await desk.journal.unfinished_children(started.run_id):
+            while await desk.journal.unfinished_children(started.run_id):  # noqa: ASYNC110 no event
                 await asyncio.sleep(0.05)
             children = (await desk.journal.find("parent", started.run_id, limit=10)).records
         await dispatcher.drain(5)

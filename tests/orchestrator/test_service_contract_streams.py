@@ -83,7 +83,10 @@ async def test_a_repeated_request_streams_the_same_run_from_where_its_reader_was
             asking = {**headers, **more}
             async with desk.http.stream("POST", "/v1/runs", json={"input": "Hi"}, headers=asking) as response:
                 seen.append([event async for event in events_of(response)])
+        asking = {**headers, "last-event-id": "4"}
+        nothing = await desk.http.post("/v1/runs", json={"input": "Hi"}, headers=asking)
         listed = (await desk.http.get("/v1/runs")).json()["items"]
+    assert (nothing.status_code, nothing.content) == (204, b"")
     assert [[event.id for event in events] for events in seen] == [[1, 2, 3, 4], [3, 4]]
     assert {event.data["run_id"] for events in seen for event in events} == {listed[0]["run_id"]}
     assert len(listed) == 1
