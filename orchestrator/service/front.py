@@ -187,6 +187,7 @@ class Front:
         Read from the store as fast as they are taken, so that nothing piles up for a slow reader.
         """
         self.streams += 1
+        sent = False
         try:
             with self.watch.steps(run_id) as stepped:
                 while not self.watch.closed:
@@ -196,6 +197,10 @@ class Front:
                         after = entry.seq
                         yield entry
                     if entries and entries[-1].data["kind"] in RESTS and await self._rests(run_id, after):
+                        return
+                    sent = sent or bool(entries)
+                    # The reader may have named a step that the run never comes to.
+                    if not sent and await self._rests(run_id, after):
                         return
                     if not entries and not await within(stepped, self.patience(run_id)):
                         yield None

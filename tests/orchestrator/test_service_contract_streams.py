@@ -15,6 +15,7 @@ from tests.orchestrator.serving import (
     Reply,
     Service,
     events_of,
+    gated,
     ledger_served,
     service,
     team_at,
@@ -73,6 +74,19 @@ async def test_an_event_of_the_future_is_waited_for_and_nothing_older_is_sent_ag
         gate.set()
         events = await asyncio.wait_for(reading, WAIT_SECONDS)
     assert [event.name for event in events] == ["ended"]
+
+
+async def test_a_reader_that_names_an_event_that_never_comes_is_let_go_with_the_run(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with service(tmp_path, gated(gate)) as desk:
+        run_id = (await desk.create()).json()["run_id"]
+        reading = asyncio.create_task(piece(desk, run_id, 999, 1_000))
+        await desk.until_asked()
+        gate.set()
+        events = await asyncio.wait_for(reading, WAIT_SECONDS)
+        after = await desk.http.get(f"/v1/runs/{run_id}/events", headers={"last-event-id": "999"})
+    assert events == []
+    assert (after.status_code, after.content) == (204, b"")
 
 
 async def test_a_repeated_request_streams_the_same_run_from_where_its_reader_was(tmp_path: Path) -> None:
