@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+import structlog
 
 from orchestrator.models.protocol import ModelRequest
 from orchestrator.service.settings import ServiceSettings
@@ -156,19 +157,22 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_the_run_does_not_notic
     async def brain(request: ModelRequest) -> Reply:
         return "x" * 8_000_000
 
-    settings = ServiceSettings(send_seconds=0.3, max_streams=1)
+    settings = ServiceSettings(send_seconds=0.3)
     async with service(tmp_path, brain, settings=settings) as desk:
         run_id = (await desk.create()).json()["run_id"]
         place = urlsplit(desk.url)
-        with socket.create_connection((place.hostname, place.port)) as lazy:
+        with socket.socket() as lazy, structlog.testing.capture_logs() as logs:
+            # Set before it connects: else the system lets the buffer grow until all of the stream fits.
+            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            lazy.connect((place.hostname, place.port))
             lazy.setblocking(False)
             asking = f"GET /v1/runs/{run_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
             await asyncio.get_running_loop().sock_sendall(lazy, asking.encode())
             run = await desk.ended(run_id)
-            # Only one stream may be open: another one is let in once the lazy reader was given up.
-            response = await until_admitted(desk.http, run_id)
-            other = [event async for event in events_of(response)]
-            await response.aclose()
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not any(each["event"] == "stream_dropped" for each in logs):  # noqa: ASYNC110 no event
+                    await asyncio.sleep(0.02)
+            other = await stream(desk, run_id)
             received = await read_all(lazy)
     assert run["status"] == "completed"
     assert other[-1].name == "ended"
