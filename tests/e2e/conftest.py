@@ -137,9 +137,9 @@ def shop(stocked: Path, tmp_path: Path) -> Shop:
     return Shop(tmp_path / "shop")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def open_shop(stocked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A shop whose servers run over HTTP for all tests; each has customers or words of its own."""
+    """A shop whose servers run over HTTP for all tests of a file; each test uses customers of its own."""
     directory = tmp_path_factory.mktemp("open-shop")
     shutil.copytree(stocked, directory, dirs_exist_ok=True)
     shop = Shop(directory)
