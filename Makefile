@@ -16,8 +16,9 @@ demo: $(RUN)
 	@SWITCHBOARD_STORE=sqlite:///.demo/ SWITCHBOARD_DEMO=1 \
 		$(BIN)/switchboard ask --model offline "$(DEMO_REQUEST)"
 
+# One more than there are cores: much of a test's time is waiting for a process or a lease.
 test: $(DEV)
-	$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/soak --ignore tests/conformance --ignore tests/interop
+	$(BIN)/python -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadfile --ignore tests/soak --ignore tests/conformance --ignore tests/interop
 
 check: lint types test
 

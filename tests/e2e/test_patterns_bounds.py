@@ -16,12 +16,11 @@ from tests.e2e.test_patterns_crash import PATTERNS, WORKERS
 
 BUDGET = 600
 """Tokens: enough for one model call with its estimate, and not for all."""
-SUPERVISOR = agent("all", 'asks = ["ana", "bo", "cy"]')
 ASKED_BY = {"all": "ana", "ana": "bo", "bo": "cy"}
 
 
 def team(shop: Shop, kind: str, **limits: float) -> Team:
-    tables = SUPERVISOR if kind == "supervisor" else PATTERNS[kind]
+    tables = PATTERNS[kind]
     asks = {"ana": 'asks = ["bo"]', "bo": 'asks = ["cy"]'} if kind == "hierarchy" else {}
     return team_of(
         shop, "all", tables + "".join(agent(name, asks.get(name, "")) for name in WORKERS), **limits
@@ -39,7 +38,7 @@ def asks_below(kind: str, request: ModelRequest) -> Said | None:
     return None
 
 
-KINDS = ("supervisor", *PATTERNS)
+KINDS = tuple(PATTERNS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

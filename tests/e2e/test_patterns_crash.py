@@ -33,6 +33,7 @@ PATTERNS = {
     ),
     "mesh": '[agents.all]\npattern = { kind = "mesh", agents = ["ana", "bo", "cy"] }\n',
     "hierarchy": agent("all", 'asks = ["ana"]'),
+    "supervisor": agent("all", 'asks = ["ana", "bo", "cy"]'),
 }
 
 
@@ -54,6 +55,9 @@ def script_file(kind: str, directory: Path) -> Path:
         if name != "all":
             ticket = {"subject": f"{kind} by {name}", "description": "as asked"}
             replies.append({"agent": name, "tools": [{"name": "ticketing__create_ticket", "input": ticket}]})
+        if name == "all" and kind == "supervisor":
+            asks = [{"name": f"ask_{worker}", "input": {"question": "go on"}} for worker in WORKERS]
+            replies.append({"agent": name, "tools": asks})
         if name in below:
             asked = {"name": f"ask_{below[name]}", "input": {"question": "go on"}}
             replies.append({"agent": name, "tools": [asked]})

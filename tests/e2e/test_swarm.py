@@ -99,6 +99,37 @@ async def test_a_cancelled_swarm_takes_its_items_with_it(open_shop: Shop, tmp_pa
     assert {child.data["status"] for child in children} == {"cancelled"}
 
 
+async def test_an_item_past_the_deadline_is_told_and_the_others_are_kept(
+    open_shop: Shop, tmp_path: Path
+) -> None:
+    async def brain(request: ModelRequest) -> Said:
+        if told(request)["facts"]["item"] == 2:
+            await asyncio.Event().wait()
+        return "done"
+
+    team = team_of(open_shop, "crowd", SWARM + agent("worker"), run_seconds=6.0)
+    async with desk_of(team, tmp_path, brain) as (desk, _), dispatched(desk, [1, 2]) as run_id:
+        state = await rested(desk, run_id)
+    assert state.resting is not None
+    assert state.resting.output is not None
+    assert [part["item"] for part in state.resting.output["successful"]] == [1]
+    assert [part["item"] for part in state.resting.output["failed"]] == [2]
+
+
+async def test_items_without_budget_make_no_model_call(open_shop: Shop, tmp_path: Path) -> None:
+    bounded = team_of(open_shop, "crowd", SWARM + agent("worker"), tokens=600, max_tokens=64)
+    async with (
+        desk_of(bounded, tmp_path, lambda _: "done") as (desk, model),
+        dispatched(desk, [1, 2, 3]) as run_id,
+    ):
+        state = await rested(desk, run_id)
+        asked = (await desk.decisions.escalations.find("all", limit=10)).records
+    assert state.resting is not None
+    assert state.resting.status == "escalated"
+    assert "budget" in {record.data["reason"] for record in asked}
+    assert len(model.requests) < 3
+
+
 async def test_workers_share_the_items_and_a_killed_one_loses_none(open_shop: Shop, tmp_path: Path) -> None:
     assert open_shop.team is not None
     servers = open_shop.team.read_text("utf-8").partition("\n[servers.")[2]
