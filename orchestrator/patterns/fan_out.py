@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from orchestrator.names import Name, ToolName
 from orchestrator.patterns.entry import PatternEntry
 from orchestrator.patterns.moves import CoordinatorMove, Do, Done, GiveUp, JsonObject, Task
-from orchestrator.patterns.progress import Progress, separated, typed
+from orchestrator.patterns.progress import Progress, listed, separated, typed
 from orchestrator.patterns.templates import filled
 
 SPLIT, MERGE = "split", "merge"
@@ -116,11 +116,11 @@ class FanOut(PatternEntry):
             first = output["failed"][0]["error"]["message"]
             return GiveUp("all_failed", f"all {len(tasks)} tasks failed; the first: {first}", output)
         if self.merge is None:
-            return Done(_listed(output), output)
+            return Done(listed(output), output)
         merged = progress.findings.get(MERGE)
         if merged is None:
             return Do([Task(MERGE, agent=self.merge, question=progress.request, facts=_trimmed(output))])
-        return Done(merged.text if merged.ok else _listed(output), output)
+        return Done(merged.text if merged.ok else listed(output), output)
 
     def _output(self, progress: Progress, tasks: list[Task]) -> JsonObject:
         output = separated([task.name for task in tasks], progress.findings)
@@ -131,16 +131,6 @@ class FanOut(PatternEntry):
             for entry in (*output["successful"], *output["failed"]):
                 entry["item"] = by_name[entry["task"]]
         return output
-
-
-def _listed(output: JsonObject) -> str:
-    lines = [f"{len(output['successful'])} of {output['total']} succeeded."]
-    for entry in output["successful"]:
-        result = entry["result"]
-        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
-        lines.append(f"- {entry['task']}: {text}")
-    lines += [f"- {entry['task']} failed: {entry['error']['message']}" for entry in output["failed"]]
-    return "\n".join(lines)
 
 
 def _trimmed(output: JsonObject) -> JsonObject:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from orchestrator.names import Name, ToolName
 from orchestrator.patterns.entry import Entry, PatternEntry
 from orchestrator.patterns.moves import CoordinatorMove, Do, Done, GiveUp, JsonObject, Task
-from orchestrator.patterns.progress import Progress, separated
+from orchestrator.patterns.progress import Progress, listed, separated
 from orchestrator.patterns.templates import filled
 
 REPORT = "report"
@@ -81,11 +81,11 @@ class Graph(PatternEntry):
         if not output["successful"]:
             return GiveUp("all_failed", f"no task succeeded; {_failure(output)}", output)
         if self.report is None:
-            return Done(_listed(output), output)
+            return Done(listed(output), output)
         told = progress.findings.get(REPORT)
         if told is None:
             return Do([Task(REPORT, agent=self.report, question=progress.request, facts=output)])
-        return Done(told.text if told.ok else _listed(output), output)
+        return Done(told.text if told.ok else listed(output), output)
 
     def _ready(self, progress: Progress) -> list[Node]:
         done = {name for name, finding in progress.findings.items() if finding.ok}
@@ -125,14 +125,3 @@ class Graph(PatternEntry):
 def _failure(output: JsonObject) -> str:
     failed = output["failed"]
     return f"{failed[0]['task']}: {failed[0]['error']['message']}" if failed else "nothing was run"
-
-
-def _listed(output: JsonObject) -> str:
-    lines = [f"{len(output['successful'])} of {output['total']} tasks succeeded."]
-    for entry in output["successful"]:
-        result = entry["result"]
-        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
-        lines.append(f"- {entry['task']}: {text}")
-    lines += [f"- {entry['task']} failed: {entry['error']['message']}" for entry in output["failed"]]
-    lines += [f"- {entry['task']} was not run: {entry['reason']}" for entry in output["not_run"]]
-    return "\n".join(lines)

@@ -87,3 +87,15 @@ def separated(names: Iterable[str], findings: Mapping[str, Finding]) -> JsonObje
         "failed": [finding.to_json() for finding in ended if not finding.ok],
         "total": len(ended),
     }
+
+
+def listed(output: JsonObject) -> str:
+    """The outcome of every task, a line each, for a person."""
+    lines = [f"{len(output['successful'])} of {output['total']} succeeded."]
+    for entry in output["successful"]:
+        result = entry["result"]
+        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+        lines.append(f"- {entry['task']}: {text}")
+    lines += [f"- {entry['task']} failed: {entry['error']['message']}" for entry in output["failed"]]
+    lines += [f"- {entry['task']} was not run: {entry['reason']}" for entry in output.get("not_run", ())]
+    return "\n".join(lines)

@@ -13,7 +13,8 @@ from orchestrator.runs.endings import Endings
 from orchestrator.runs.outcomes import Escalate
 from orchestrator.runs.resources import Resources
 from orchestrator.runs.state import RunState
-from orchestrator.runs.steps import COORDINATOR, ModelReplied
+from orchestrator.runs.steps import COORDINATOR, CallFinished, ModelReplied
+from orchestrator.runs.swarm_state import EndedPart
 
 PHASE_CHARACTERS = 200
 
@@ -56,28 +57,9 @@ class Coordination:
 
     async def _shared(self, state: RunState, phase: str) -> None:
         """Tell the shared state what the run is at, and how the tasks that ended since went."""
-        states, root = self._with.states, state.started.root
+        parts = [_part(state, call) for call in state.calls[state.shared :]]
         try:
-            for call in state.calls[state.shared :]:
-                if call.child_run_id is not None:
-                    await states.count(
-                        root,
-                        child_id=call.child_run_id,
-                        agent=str(call.content.get("agent")),
-                        input_tokens=call.usage.get("input_tokens", 0),
-                        output_tokens=call.usage.get("output_tokens", 0),
-                    )
-                if not call.ok:
-                    error = Finding(call.call_id, False, call.content).error
-                    await states.fail(
-                        root,
-                        key=f"{state.started.run_id}:{call.call_id}",
-                        agent=str(call.content.get("agent", state.agent)),
-                        code=error["code"],
-                        message=error["message"],
-                        recovery="the other tasks went on without it",
-                    )
-            await states.phase(root, phase)
+            await self._with.states.tell(state.started.root, parts, phase=phase)
         except StructuredError as error:
             log.warning("swarm_state_not_written", run_id=state.started.run_id, code=error.code)
         state.shared = len(state.calls)
@@ -106,4 +88,17 @@ def progress_of(state: RunState) -> Progress:
             for call in state.calls
             if call.agent == state.agent
         },
+    )
+
+
+def _part(state: RunState, call: CallFinished) -> EndedPart:
+    error = {} if call.ok else Finding(call.call_id, False, call.content).error
+    return EndedPart(
+        key=call.child_run_id or f"{state.started.run_id}:{call.call_id}",
+        agent=str(call.content.get("agent", state.agent)),
+        is_run=call.child_run_id is not None,
+        input_tokens=call.usage.get("input_tokens", 0),
+        output_tokens=call.usage.get("output_tokens", 0),
+        code=error.get("code"),
+        message=error.get("message", ""),
     )

@@ -155,6 +155,7 @@ class Runner:
             state = await self._with.journal.start(started)
             await self._take_over(state, lease)
             await self._take_to_its_rest(state)
+            await self.swarming.completed(state)
             return state
 
         return await self._heeding(started.run_id, work)

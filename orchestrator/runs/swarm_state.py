@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 from pydantic import BaseModel, ConfigDict
@@ -64,6 +65,23 @@ class TokenUse(_Part):
     runs: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class EndedPart:
+    """A part of the work that has ended, well or not."""
+
+    key: str
+    """The run's id, or run and call: names the part for ever."""
+    agent: str
+    """Who did it; of a tool's call, who made it."""
+    is_run: bool = True
+    """Whether an agent had a run of its own for it."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    code: str | None = None
+    """Why it failed; None when it went well."""
+    message: str = ""
+
+
 class SwarmState(_Part):
     """The shared state of a run, under the id of the run that all others belong to."""
 
@@ -73,8 +91,8 @@ class SwarmState(_Part):
     decisions: tuple[Decision, ...] = ()
     errors: tuple[Failure, ...] = ()
     token_usage: dict[str, TokenUse] = {}
-    counted: tuple[str, ...] = ()
-    """Runs whose tokens are in `token_usage`."""
+    ended: tuple[str, ...] = ()
+    """Parts that have ended: runs of asked agents by their ids, calls by run and call."""
     contention: int = 0
     """Updates that had to be made again because another agent's came first."""
 
@@ -94,10 +112,6 @@ class SwarmStates:
         record = await self._store.get(SWARM_STATES, run_id)
         return None if record is None else SwarmState.model_validate(record.data)
 
-    async def phase(self, run_id: str, phase: str) -> None:
-        """Say what the run is at."""
-        await self._change(run_id, lambda state: state.model_copy(update={"phase": phase}))
-
     async def find(self, run_id: str, *, key: str, agent: str, text: str) -> None:
         """Add a finding. Raises: ContentionError."""
         fact = FoundFact(key=key, agent=agent, text=text, at=self._clock())
@@ -108,37 +122,16 @@ class SwarmStates:
         made = Decision(key=key, agent=agent, decision=decision, reason=reason, at=self._clock())
         await self._change(run_id, lambda state: _with(state, "decisions", made))
 
-    async def fail(
-        self, run_id: str, *, key: str, agent: str, code: str, message: str, recovery: str
-    ) -> None:
-        """Add an error and what was done about it. Raises: ContentionError."""
-        failure = Failure(
-            key=key, agent=agent, code=code, message=message, recovery=recovery, at=self._clock()
-        )
-        await self._change(run_id, lambda state: _with(state, "errors", failure))
+    async def tell(self, run_id: str, parts: Sequence[EndedPart], *, phase: str | None = None) -> None:
+        """Add parts that have ended, each once however often it is told. Raises: ContentionError."""
+        at = self._clock()
 
-    async def count(
-        self, run_id: str, *, child_id: str, agent: str, input_tokens: int, output_tokens: int
-    ) -> None:
-        """Add the tokens of a part that has ended, once. Raises: ContentionError."""
+        def told(state: SwarmState) -> SwarmState:
+            for part in parts:
+                state = _ended(state, part, at)
+            return state if phase is None else state.model_copy(update={"phase": phase})
 
-        def counted(state: SwarmState) -> SwarmState:
-            if child_id in state.counted:
-                return state
-            used = state.token_usage.get(agent, TokenUse())
-            more = TokenUse(
-                input_tokens=used.input_tokens + input_tokens,
-                output_tokens=used.output_tokens + output_tokens,
-                runs=used.runs + 1,
-            )
-            return state.model_copy(
-                update={
-                    "token_usage": {**state.token_usage, agent: more},
-                    "counted": (*state.counted, child_id),
-                }
-            )
-
-        await self._change(run_id, counted)
+        await self._change(run_id, told)
 
     async def _change(self, run_id: str, change: Change) -> None:
         tries = 0
@@ -162,3 +155,27 @@ def _with(state: SwarmState, part: str, entry: FoundFact | Decision | Failure) -
     if any(known.key == entry.key for known in entries):
         return state
     return state.model_copy(update={part: (*entries, entry)[-MOST_ENTRIES:]})
+
+
+def _ended(state: SwarmState, part: EndedPart, at: float) -> SwarmState:
+    if part.key in state.ended:
+        return state
+    used = state.token_usage.get(part.agent, TokenUse())
+    more = TokenUse(
+        input_tokens=used.input_tokens + part.input_tokens,
+        output_tokens=used.output_tokens + part.output_tokens,
+        runs=used.runs + 1,
+    )
+    counted = {**state.token_usage, part.agent: more} if part.is_run else state.token_usage
+    told = state.model_copy(update={"ended": (*state.ended, part.key), "token_usage": counted})
+    if part.code is None:
+        return told
+    failure = Failure(
+        key=part.key,
+        agent=part.agent,
+        code=part.code,
+        message=part.message,
+        recovery="the other parts go on without it",
+        at=at,
+    )
+    return _with(told, "errors", failure)

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import structlog
 
+from handoff.errors import StructuredError
 from orchestrator.models.protocol import JsonObject
 from orchestrator.runs.handoffs import Handoffs, child_id
 from orchestrator.runs.resources import Resources
 from orchestrator.runs.state import RunState
+from orchestrator.runs.swarm_state import EndedPart
 
 Submit = Callable[[str, str], Awaitable[None]]
 """Has a stored run worked on, given its id and its session's."""
@@ -43,14 +45,14 @@ class Swarming:
         """
         for call in calls:
             await self._queue(state, call, deadline)
-        open_ids = state.open_calls()
+        left = state.open_calls()
         if await self._with.journal.unfinished_children(state.started.run_id):
             state.suspended = True
             return
-        for call in open_ids:
+        for call in left:
             child = await self._with.journal.load(child_id(state, call))
             await self._handoffs.finish(state, call, replace(child, ended=child.resting))
-        log.info("swarm_done", run_id=state.started.run_id, tasks=len(open_ids))
+        log.info("swarm_done", run_id=state.started.run_id, tasks=len(left))
 
     async def _queue(self, state: RunState, call: JsonObject, deadline: float) -> None:
         assert self.submit is not None
@@ -62,3 +64,23 @@ class Swarming:
             return  # it was refused, which is written down
         await journal.queue(child)
         await self.submit(child.run_id, child.session_id)
+
+    async def completed(self, state: RunState) -> None:
+        """Tell the shared state of the request that an item came to rest: the event others follow."""
+        rests = state.resting
+        if not state.started.queued or rests is None:
+            return
+        usage = state.usage()
+        part = EndedPart(
+            key=state.started.run_id,
+            agent=state.started.agent,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            code=None if rests.status in ("completed", "waiting_approval") else rests.status,
+            message=rests.result,
+        )
+        try:
+            await self._with.states.tell(state.started.root, [part])
+        except StructuredError as error:
+            # Not lost: the swarm's own run tells of all its items once more, and each counts once.
+            log.warning("swarm_state_not_written", run_id=state.started.run_id, code=error.code)

@@ -16,7 +16,7 @@ from orchestrator.models.protocol import ModelRequest
 from orchestrator.models.scripted import ScriptedModel, load_script
 from orchestrator.runs.journal import STEPS
 from orchestrator.runs.state import RunState
-from orchestrator.runs.swarm_state import SwarmStates
+from orchestrator.runs.swarm_state import SWARM_STATES, SwarmStates
 from orchestrator.team import load_team
 from tests.e2e.conftest import Shop
 from tests.e2e.playing import CUSTOMER, Said, agent, desk_of, team_of, told, use
@@ -73,6 +73,32 @@ async def test_items_are_done_side_by_side_and_what_failed_is_told(open_shop: Sh
     assert [part["item"] for part in state.resting.output["failed"]] == [3]
     assert shared is not None
     assert shared.token_usage["worker"].runs == 4
+
+
+async def test_each_item_that_ends_is_told_while_the_others_go_on(open_shop: Shop, tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def brain(request: ModelRequest) -> Said:
+        if told(request)["facts"]["item"] == 2:
+            await go_on.wait()
+        return "done"
+
+    team = team_of(open_shop, "crowd", SWARM + agent("worker"))
+    async with desk_of(team, tmp_path, brain) as (desk, _), dispatched(desk, [1, 2]) as run_id:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not ((shared := await SwarmStates(desk.store).get(run_id)) and shared.ended):  # noqa: ASYNC110 no event
+                await asyncio.sleep(0.02)
+        before = await desk.journal.load(run_id)
+        changes = await desk.store.log(SWARM_STATES, limit=10)
+        go_on.set()
+        after = await rested(desk, run_id)
+        last = await SwarmStates(desk.store).get(run_id)
+    assert len(shared.ended) == 1
+    assert before.resting is None
+    assert {change.id for change in changes} == {run_id}
+    assert after.resting is not None
+    assert last is not None
+    assert (len(last.ended), last.token_usage["worker"].runs) == (2, 2)
 
 
 async def test_a_cancelled_swarm_takes_its_items_with_it(open_shop: Shop, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from handoff.sqlite.store import SqliteStore
 from orchestrator.runs.notebook import DECIDE, NOTE, READ, RECALL, REMEMBER, Notebook
-from orchestrator.runs.swarm_state import SwarmStates
+from orchestrator.runs.swarm_state import EndedPart, SwarmStates
 
 AGENTS = 20
 
@@ -41,11 +41,16 @@ async def test_the_same_call_made_again_notes_nothing_twice(tmp_path: Path) -> N
         for _ in range(2):
             await states.find("run_1", key="call-1", agent="ana", text="found")
             await states.decide("run_1", key="call-2", agent="ana", decision="refund", reason="it is due")
-            await states.count("run_1", child_id="run_2", agent="bo", input_tokens=10, output_tokens=2)
+            failed = EndedPart(
+                "run_2", "bo", input_tokens=10, output_tokens=2, code="deadline", message="late"
+            )
+            await states.tell("run_1", [failed, EndedPart("run_1:look", "ana", is_run=False)])
         state = await states.get("run_1")
     assert state is not None
     assert (len(state.findings), len(state.decisions)) == (1, 1)
     assert (state.token_usage["bo"].input_tokens, state.token_usage["bo"].runs) == (10, 1)
+    assert (set(state.token_usage), state.ended) == ({"bo"}, ("run_2", "run_1:look"))
+    assert [(error.agent, error.code) for error in state.errors] == [("bo", "deadline")]
 
 
 async def test_the_notebook_is_shared_and_memories_are_each_agent_s_own(tmp_path: Path) -> None:
