@@ -199,8 +199,8 @@ class Journal:
     def note(self, state: RunState, step: Step) -> None:
         """Take `step` into `state`, and make it durable with the next one, or a moment later.
 
-        For a step that the run can do without until then: after a crash it comes about again, the same, and
-        at no cost.
+        For a step that the next one follows at once: after a crash in between it comes about again, as
+        whatever was in flight then does.
         """
         run_id = state.started.run_id
         noted = self._take(state, step)
