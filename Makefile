@@ -9,7 +9,7 @@ SOAK ?= 1
 
 DEMO_REQUEST := Hello, I was charged twice for my invoice this month. My e-mail is ada.lindqvist@example.com. Can you give me the second payment back?
 
-.PHONY: demo test check lint types serve bench soak conformance interop snapshots format clean
+.PHONY: demo test check lint types serve bench soak secrets conformance interop snapshots format clean
 
 demo: $(RUN)
 	@rm -rf .demo && mkdir .demo
@@ -38,6 +38,10 @@ bench: $(DEV)
 # make soak SOAK=0.02 runs a fiftieth of each figure: docs/soak.md
 soak: $(DEV)
 	SOAK=$(SOAK) $(BIN)/python -m pytest tests/soak
+
+# The suite of `make test` with secrets planted, and the search of what it left: docs/security.md
+secrets: $(DEV)
+	PYTHONPATH=tests/security/site $(BIN)/python -m planting -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
 
 # The official protocol suite; it is installed from npm, and skipped where that cannot be done.
 conformance: $(DEV)

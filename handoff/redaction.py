@@ -125,7 +125,8 @@ _PATTERNS: tuple[_Pattern, ...] = (
     ),
     _pattern(
         "address",
-        r"<start>[^\W\d_][\w-]{0,40}(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer) \d{1,4}[a-z]?\b"
+        r"<start>[^\W\d_][\w-]{0,40}(?:stra(?:ß|\\{1,2}u00df|ss)e|str\.|gasse|weg|platz|allee|damm|ufer)"
+        r" \d{1,4}[a-z]?\b"
         r"(?:,? +\d{4,5} [^\W\d_][\w-]{1,30})?",
         flags=re.IGNORECASE,
     ),

@@ -247,11 +247,13 @@ class Store(Protocol):
         *,
         token: Token | None = None,
         fence: Fence | None = None,
+        release: bool = False,
         actor: str = "",
     ) -> Committed | Replayed:
         """Do all writes, durably, or none.
 
-        A known `token` answers `Replayed` and nothing is written, checked before all else.
+        A known `token` answers `Replayed` and nothing is written, checked before all else. With `release`
+        the lease that the fence proves is given up in the same commit.
         Raises: TokenExpiredError, StaleFenceError, VersionConflictError, StoreUnavailableError.
         """
         ...

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, InputRequiredResult, TextContent
+from mcp.types import INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -24,6 +25,22 @@ def tool_error(error: StructuredError) -> CallToolResult:
     """A failure as data: `isError` with the error's wire form."""
     value = error.to_json()
     return CallToolResult(content=[_text(value)], structured_content=value, is_error=True)
+
+
+async def unknown_names_unquoted(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """An SDK middleware: the answer to an unknown method or prompt does not repeat its name."""
+    try:
+        return await call_next(ctx)
+    except MCPError as error:
+        if error.code == METHOD_NOT_FOUND:
+            raise MCPError(code=METHOD_NOT_FOUND, message=error.message) from None
+        raise
+    except ValidationError:
+        raise
+    except ValueError:
+        if ctx.method == "prompts/get":
+            raise MCPError(code=INVALID_PARAMS, message="this server has no such prompt") from None
+        raise
 
 
 def invalid_argument(error: ValidationError) -> StructuredError:

@@ -163,7 +163,7 @@ def main() -> None:
     redact_crashes()
     try:
         app()
-    except Exception:
+    except (Exception, BaseExceptionGroup):
         # typer sets a hook of its own for what ends the process, and that one shows everything.
         print_to_stderr(traceback.format_exc())
         raise SystemExit(1) from None

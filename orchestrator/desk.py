@@ -26,12 +26,13 @@ from orchestrator.links.links import ServerLinks
 from orchestrator.model_calls import ModelCalls
 from orchestrator.models.protocol import Model, OnText
 from orchestrator.runs.deciding import Decisions
-from orchestrator.runs.journal import Journal, OnStep
+from orchestrator.runs.journal import Journal
 from orchestrator.runs.report import RunReport, report_of
 from orchestrator.runs.runner import Runner
 from orchestrator.runs.sessions import Sessions
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import Started
+from orchestrator.runs.writing import OnStep
 from orchestrator.team import Team
 from orchestrator.tools import ToolBox
 

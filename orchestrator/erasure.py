@@ -11,9 +11,11 @@ from handoff.store import Delete, Store, Trim, Write
 from orchestrator.alerts.outbox import ALERTS
 from orchestrator.runs.cancels import CANCELS
 from orchestrator.runs.escalations import AUDIT, ESCALATIONS
-from orchestrator.runs.journal import LEASE_SECONDS, RUNS, STEPS
+from orchestrator.runs.heads import RUNS
+from orchestrator.runs.leases import LEASE_SECONDS
 from orchestrator.runs.notebook import MEMORIES
 from orchestrator.runs.swarm_state import SWARM_STATES
+from orchestrator.runs.writing import STEPS
 
 IN_WORK = ("queued", "running", "waiting_approval")
 

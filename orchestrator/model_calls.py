@@ -140,7 +140,8 @@ class ModelCalls:
 
         Raises: LimiterFullError.
         """
-        call = ModelCall(_estimate(request), heard=self._slow_down)
+        counted = self._tokens is not None or self._quota is not None
+        call = ModelCall(_estimate(request) if counted else 0, heard=self._slow_down)
         async with self._room.slot(deadline):
             await self._wait_for_tokens(call, deadline)
             await self._share(call, request, deadline)

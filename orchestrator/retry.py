@@ -32,13 +32,20 @@ async def retried(
     after `deadline`, on the event loop's clock, is not made.
     """
     left = max(0.0, deadline - asyncio.get_running_loop().time())
+    first: list[CallOutcome] = [await attempt()]
+    if not again(first[0]):
+        return first[0], 1  # nearly always; what decides about further attempts costs more than it
+
+    async def going_on() -> CallOutcome:
+        return first.pop() if first else await attempt()
+
     retrying = AsyncRetrying(
         retry=retry_if_result(again),
         stop=stop_after_attempt(attempts) | stop_before_delay(left),
         wait=lambda state: 0.0 if elsewhere() else _pause(state),
         retry_error_callback=_last_outcome,
     )
-    outcome: CallOutcome = await retrying(attempt)
+    outcome: CallOutcome = await retrying(going_on)
     return outcome, int(retrying.statistics["attempt_number"])
 
 

@@ -56,6 +56,7 @@ class ToolBox:
     def __init__(self, team: Team, links: ServerLinks) -> None:
         self._team = team
         self._links = links
+        self._for_models: dict[str, tuple[ToolDefinition, JsonObject]] = {}
 
     async def definitions(self, agent: Agent) -> list[JsonObject]:
         """The agent's tools for the Messages API, in the order of the team file.
@@ -65,16 +66,18 @@ class ToolBox:
         missing = await self.missing(agent)
         for name, reason in missing.items():
             logger.warning("agent %s goes without %s: %s", agent.name, name, reason)
-        return [_for_model(*self._listed(name)) for name in agent.tools if name not in missing]
+        return [self._shown(name) for name in agent.tools if name not in missing]
 
     async def missing(self, agent: Agent) -> dict[str, str]:
         """Tools of the agent's list that cannot be had now, as `server.tool`, and why."""
+        if all(self._is_listed(name) for name in agent.tools):
+            return {}
         unavailable = await self._links.unavailable(agent.servers())
         reasons: dict[str, str] = {}
         for name in agent.tools:
-            server, tool = name.split(".", 1)
-            if tool in self._links.tools(server):
+            if self._is_listed(name):
                 continue
+            server, tool = name.split(".", 1)
             down = unavailable.get(server)
             reasons[name] = down.message if down else f"{server} does not offer it"
         return reasons
@@ -231,9 +234,18 @@ class ToolBox:
             server, tool, arguments, meta=meta, timeout=timeout, deadline=deadline, route=route
         )
 
-    def _listed(self, name: str) -> tuple[str, ToolDefinition]:
+    def _is_listed(self, name: str) -> bool:
         server, tool = name.split(".", 1)
-        return server, self._links.tools(server)[tool]
+        return tool in self._links.tools(server)
+
+    def _shown(self, name: str) -> JsonObject:
+        """The tool as models see it; made anew only when the server lists another definition."""
+        server, tool = name.split(".", 1)
+        definition = self._links.tools(server)[tool]
+        known = self._for_models.get(name)
+        if known is None or known[0] is not definition:
+            known = self._for_models[name] = (definition, _for_model(server, definition))
+        return known[1]
 
     def _finished(
         self, server: str, tool: str, outcome: CallOutcome, attempts: int, began: float

@@ -17,7 +17,8 @@ from benchmarks.peers import work
 from benchmarks.peers.switchboard import Column
 from handoff.sqlite.store import SqliteStore
 from handoff.store import ABSENT, Append, Index, Put, Write
-from orchestrator.runs.journal import RUNS, STEPS
+from orchestrator.runs.heads import RUNS
+from orchestrator.runs.writing import STEPS
 
 STORED = 100_000
 BATCH = 250

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from mcp.server.mcpserver import MCPServer
+from mcp.types import ToolAnnotations
 
 from benchmarks.peers.work import INVOICE, INVOICE_TOOL, PROFILE, PROFILE_TOOL
 from handoff.extension import Handoff
@@ -36,8 +37,10 @@ async def serve(port: int, store_url: str) -> None:
     try:
         handoffs = Handoff(SERVER, StoreCheckpoints(store), MemoryContexts(), max_in_flight=64)
         server = MCPServer(SERVER, log_level="ERROR", extensions=[handoffs])
-        server.add_tool(get_customer_profile, name=PROFILE_TOOL)
-        server.add_tool(get_invoice, name=INVOICE_TOOL)
+        # Look-ups say so, as those of all four servers do: one may be sent again.
+        looks_up = ToolAnnotations(read_only_hint=True)
+        server.add_tool(get_customer_profile, name=PROFILE_TOOL, annotations=looks_up)
+        server.add_tool(get_invoice, name=INVOICE_TOOL, annotations=looks_up)
         app = server.streamable_http_app(stateless_http=True, json_response=True)
         config = uvicorn.Config(
             app, host="127.0.0.1", port=port, http="h11", log_level="error", access_log=False

@@ -6,7 +6,7 @@
 -- ARGV  store id, time ('' for the server's own), actor,
 --       token key, fingerprint, result ('' for no token), seconds to keep it; the result is measured, and
 --       may go on with numbers to be counted from the first entry's, each followed by more of it;
---       fence name, fence number ('' for no fence); then the writes:
+--       fence name, fence number ('' for no fence), 1 to give its lease up; then the writes:
 --         P collection id expected data places text log      D collection id expected log
 --         C collection id expected                           A stream key seq data        T stream key through
 --       `collection` and `stream` are measured (`5:abcde`); '' stands for what was left out.
@@ -15,7 +15,7 @@
 --         V<write> <actual> lost a compare-and-swap, W the store is not the one that was opened.
 
 local META, RECORDS, IDS, PLACES, INDEX, TEXTS, CHANGED = unpack(KEYS, 1, 7)
-local ENTRIES, HEADS, AGES, TOKENS, TOKEN_ENDS, LEASES = unpack(KEYS, 8, 13)
+local ENTRIES, HEADS, AGES, TOKENS, TOKEN_ENDS, LEASES, LEASE_ENDS = unpack(KEYS, 8, 14)
 local LOGS = 14
 local call = redis.call
 
@@ -106,7 +106,7 @@ end
 
 -- First pass: read the writes, compare versions, number the entries.
 local writes = {}
-local at = 10
+local at = 11
 while at <= #ARGV do
   local kind = ARGV[at]
   local write
@@ -256,6 +256,10 @@ for field, known in pairs(streams) do
   end
 end
 
+if ARGV[10] ~= '' then
+  call('HSET', LEASES, ARGV[8], ARGV[9])
+  call('ZADD', LEASE_ENDS, 0, ARGV[8])
+end
 if has_token then
   local parts = parts_of(result)
   for number = 2, #parts, 2 do

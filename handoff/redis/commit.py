@@ -14,11 +14,17 @@ from handoff.sqlite.encoding import decode, encode
 from handoff.store import Append, Check, Committed, Delete, Fence, Put, Replayed, Token, Trim, Write
 
 _NO_TOKEN: tuple[Part, ...] = (b"", b"", b"", b"")
-_NO_FENCE: tuple[Part, ...] = (b"", b"")
+_NO_FENCE: tuple[Part, ...] = (b"", b"", b"")
 
 
 def commit_command(
-    namespace: Namespace, writes: Sequence[Write], token: Token | None, fence: Fence | None, actor: str
+    namespace: Namespace,
+    writes: Sequence[Write],
+    token: Token | None,
+    fence: Fence | None,
+    actor: str,
+    *,
+    release: bool = False,
 ) -> Command:
     """Raises: StructuredError with code `invalid_value` for what cannot be stored."""
     check_numbered(writes, token)
@@ -27,7 +33,7 @@ def commit_command(
         *namespace.seal,
         encoded(actor),
         *(_token(token) if token else _NO_TOKEN),
-        *((encoded(fence.name), fence.number) if fence else _NO_FENCE),
+        *((encoded(fence.name), fence.number, b"1" if release else b"") if fence else _NO_FENCE),
     ]
     for write in writes:
         arguments += _write(write, logs)

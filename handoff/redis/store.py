@@ -106,9 +106,10 @@ class RedisStore:
         *,
         token: Token | None = None,
         fence: Fence | None = None,
+        release: bool = False,
         actor: str = "",
     ) -> Committed | Replayed:
-        reply = await self._run(commit_command(self._namespace, writes, token, fence, actor))
+        reply = await self._run(commit_command(self._namespace, writes, token, fence, actor, release=release))
         return outcome(reply, writes)
 
     async def get(self, collection: str, id: str) -> Record | None:

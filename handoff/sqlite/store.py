@@ -119,9 +119,10 @@ class SqliteStore:
         *,
         token: Token | None = None,
         fence: Fence | None = None,
+        release: bool = False,
         actor: str = "",
     ) -> Committed | Replayed:
-        done = await self._write(CommitUnit(writes, token, fence, actor))
+        done = await self._write(CommitUnit(writes, token, fence, actor, release=release))
         return Replayed(done.fingerprint, decode(done.result)) if isinstance(done, KnownToken) else done
 
     async def get(self, collection: str, id: str) -> Record | None:

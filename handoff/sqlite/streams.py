@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from handoff.errors import VersionConflictError
 from handoff.sqlite.connection import driver
 from handoff.sqlite.writer import Transaction
-from handoff.store import Append, Trim
+from handoff.store import Trim
 
 NEXT_SQL = """INSERT INTO stream_heads(stream, key, last_seq, trimmed, updated_at) VALUES (?, ?, 1, 0, ?)
     ON CONFLICT(stream, key) DO UPDATE SET last_seq = last_seq + 1, updated_at = excluded.updated_at
@@ -22,24 +24,30 @@ DROP_SQL = "DELETE FROM entries WHERE stream = ? AND key = ?"
 DROP_HEAD_SQL = "DELETE FROM stream_heads WHERE stream = ? AND key = ?"
 
 
-def append_entry(work: Transaction, append: Append, data: str) -> int:
-    """Insert one entry and move its stream's head; returns the entry's number.
-
-    Raises: VersionConflictError when the number is taken, also by an entry trimmed since.
-    """
-    stream, key, seq = append.stream, append.key, append.seq
-    if seq is None:
-        seq = int(work.execute(NEXT_SQL, (stream, key, work.now)).fetchone()[0])
-        work.execute(APPEND_SQL, (stream, key, seq, work.now, data))
-        return seq
-    last, trimmed = work.execute(REACH_SQL, (stream, key, seq, work.now)).fetchone()
-    if seq <= trimmed:
-        raise VersionConflictError(stream, key, seq - 1, last)
-    try:
-        work.execute(APPEND_SQL, (stream, key, seq, work.now, data))
-    except driver.IntegrityError:
-        raise VersionConflictError(stream, key, seq - 1, last) from None
+def append_next(work: Transaction, stream: str, key: str, data: str) -> int:
+    """Insert one entry after the stream's last and move its head; returns the entry's number."""
+    seq = int(work.execute(NEXT_SQL, (stream, key, work.now)).fetchone()[0])
+    work.execute(APPEND_SQL, (stream, key, seq, work.now, data))
     return seq
+
+
+def append_numbered(
+    work: Transaction, stream: str, key: str, entries: Sequence[tuple[int, str]]
+) -> list[int]:
+    """Insert entries that have their numbers, and move the stream's head once for all.
+
+    Raises: VersionConflictError when a number is taken, also by an entry trimmed since.
+    """
+    highest = max(seq for seq, _ in entries)
+    last, trimmed = work.execute(REACH_SQL, (stream, key, highest, work.now)).fetchone()
+    for seq, data in entries:
+        if seq <= trimmed:
+            raise VersionConflictError(stream, key, seq - 1, last)
+        try:
+            work.execute(APPEND_SQL, (stream, key, seq, work.now, data))
+        except driver.IntegrityError:
+            raise VersionConflictError(stream, key, seq - 1, last) from None
+    return [seq for seq, _ in entries]
 
 
 def trim_stream(work: Transaction, trim: Trim) -> None:

@@ -79,7 +79,8 @@ def told(work: Callable[[], Awaitable[T]]) -> T:
     """Do the work; whatever is refused becomes one line on standard error, and exit status 1."""
     from orchestrator.log import LEVELS, configure_logging
     from orchestrator.models.protocol import ModelChoiceError
-    from orchestrator.runs.journal import RunHeldError, UnknownRunError
+    from orchestrator.runs.journal import UnknownRunError
+    from orchestrator.runs.leases import RunHeldError
     from orchestrator.team import TeamError
 
     async def awaited() -> T:

@@ -78,7 +78,7 @@ class OverStore:
         """Let the run go on here with what was decided, and show how it stands then."""
 
         async def work(desk: Desk) -> RunReport:
-            from orchestrator.runs.journal import RunHeldError
+            from orchestrator.runs.leases import RunHeldError
 
             escalation = await desk.decisions.escalations.get(escalation_id)
             try:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from handoff.errors import StructuredError
 from orchestrator.dispatch.in_process import InProcessDispatcher
 from orchestrator.dispatch.protocol import Dispatcher
-from orchestrator.runs.journal import Journal, OnStep
+from orchestrator.runs.journal import Journal
 from orchestrator.runs.runner import Runner
 from orchestrator.runs.steps import Ended, Step, Waiting
+from orchestrator.runs.writing import OnStep
 from orchestrator.team import ModelLimits
 
 if TYPE_CHECKING:

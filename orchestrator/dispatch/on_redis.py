@@ -22,7 +22,8 @@ from orchestrator.dispatch.redis_client import FAULTS
 from orchestrator.dispatch.redis_line import RedisLine
 from orchestrator.dispatch.work import RunWork
 from orchestrator.dispatch.worker import Worker
-from orchestrator.runs.journal import RUNS, Journal
+from orchestrator.runs.heads import RUNS
+from orchestrator.runs.journal import Journal
 from orchestrator.runs.runner import Runner
 from orchestrator.runs.state import RunState
 

@@ -13,7 +13,8 @@ from handoff.errors import StoreError
 from handoff.store import Locks
 from orchestrator.alerts.alerts import AlertKind
 from orchestrator.runs.closing import BROKEN, cancel_run, close_run
-from orchestrator.runs.journal import Journal, RunHeldError, UnknownRunError
+from orchestrator.runs.journal import Journal, UnknownRunError
+from orchestrator.runs.leases import RunHeldError
 from orchestrator.runs.runner import Runner
 from orchestrator.runs.state import RunState
 
@@ -43,7 +44,7 @@ class RunWork:
                 state = await self._journal.load(run_id)
                 if state.ended is None:
                     async with self._apart(state):
-                        state = await self._runner.run(state.started)
+                        state = await self._runner.resume(run_id)
         except UnknownRunError:
             log.error("run_unknown", run_id=run_id)
         except RunHeldError:

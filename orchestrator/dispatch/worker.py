@@ -20,7 +20,8 @@ from orchestrator.dispatch.redis_client import FAULTS
 from orchestrator.dispatch.redis_queue import Message, RunQueue
 from orchestrator.dispatch.unfinished import UNFINISHED
 from orchestrator.dispatch.work import RunWork
-from orchestrator.runs.journal import LEASE_SECONDS, Journal
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.leases import LEASE_SECONDS
 
 BLOCK_SECONDS = 1.0
 """How long one read waits for work: ending takes no longer than that."""

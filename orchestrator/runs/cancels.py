@@ -62,24 +62,29 @@ class Cancels:
             yield heed
         finally:
             self._heeds.pop(run_id, None)
-            if not self._heeds and self._looking is not None:
-                self._looking.cancel()
-                self._looking = None
             if heed.requested and not heed.absorbed:
                 await _let_pass(heed)
 
     async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                found = await self._store.get_many(CANCELS, list(self._heeds))
-            except StoreError:
-                continue
-            for record in found:
-                heed = self._heeds.get(record.id)
-                if heed is not None and not heed.requested:
-                    heed.requested = True
-                    heed.task.cancel()
+        # It ends by itself, one look after the last run: not with each, when they come one by one.
+        try:
+            while self._heeds:
+                await asyncio.sleep(LOOK_SECONDS)
+                for run_id in await self._found():
+                    heed = self._heeds.get(run_id)
+                    if heed is not None and not heed.requested:
+                        heed.requested = True
+                        heed.task.cancel()
+        finally:
+            self._looking = None
+
+    async def _found(self) -> list[str]:
+        if not self._heeds:
+            return []
+        try:
+            return [record.id for record in await self._store.get_many(CANCELS, list(self._heeds))]
+        except StoreError:
+            return []  # looked for again in a moment
 
 
 def withdrawn(run_id: str) -> Delete:

@@ -9,7 +9,8 @@ import structlog
 from handoff.store import Write
 from orchestrator.runs.cancels import Cancels, withdrawn
 from orchestrator.runs.escalations import UNDECIDED, Escalations, audited, put
-from orchestrator.runs.journal import LEASE_SECONDS, Journal, RunHeldError
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.leases import LEASE_SECONDS, RunHeldError
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import Ended, Noted, RunStatus
 

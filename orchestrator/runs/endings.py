@@ -37,6 +37,7 @@ class Endings:
         self, state: RunState, move: Escalate, *, deadline: float, status: RunStatus = "escalated"
     ) -> None:
         """End the run with a ticket, the reason, what was done until then, and a record to answer."""
+        await self._with.journal.flush(state)
         log.warning("run_needs_person", run_id=state.started.run_id, reason=move.reason)
         if move.reason == "parked":
             self._with.alerts.tell(

@@ -7,16 +7,14 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from handoff.canonical import canonical_json
-from handoff.errors import StoreError
+from handoff.errors import VersionConflictError
 from handoff.store import (
     ABSENT,
-    Append,
+    Committed,
     Entry,
-    Index,
+    Fence,
     Lease,
     Page,
     Put,
@@ -25,54 +23,20 @@ from handoff.store import (
     Store,
     Token,
     Write,
-    new_id,
 )
+from orchestrator.runs.heads import RUNS, head, status_of
+from orchestrator.runs.leases import RunExistsError, RunLeases
 from orchestrator.runs.state import RunState
-from orchestrator.runs.steps import (
-    STEP,
-    Continued,
-    Decided,
-    Ended,
-    HandoffDelivered,
-    Pin,
-    Pinned,
-    Started,
-    Step,
-    Waiting,
-)
+from orchestrator.runs.steps import STEP, Pin, RunStatus, Started, Step
+from orchestrator.runs.writing import ACTOR, STEPS, OnStep, RunWriter, step_write
 
-RUNS = "runs"
 PINS = "pins"
-STEPS = "run-steps"
-
-NOTE_SECONDS = 0.05
-"""How long a step may wait for another one to be written with."""
-LEASE_SECONDS = 5.0
-"""How long a worker that went silent keeps a run from others."""
-
-_SHOWN = Continued | Pinned | HandoffDelivered | Waiting | Decided | Ended
-"""Steps that change what the head tells."""
-
-OnStep = Callable[[str, Step], None]
+PAGE_STEPS = 500
+"""Steps read at a time."""
 
 
 class UnknownRunError(Exception):
     """No run has this id."""
-
-
-class RunHeldError(Exception):
-    """Another worker has the run."""
-
-
-@dataclass
-class _Noted:
-    """Steps of a run that are in its state already, with their numbers."""
-
-    state: RunState
-    steps: list[tuple[int, Step]] = field(default_factory=list)
-    also: list[Write] = field(default_factory=list)
-    """What is written with them."""
-    timer: asyncio.TimerHandle | None = None
 
 
 class Journal:
@@ -87,17 +51,12 @@ class Journal:
         self._store = store
         self._on_step = on_step
         self._clock = clock
-        self._worker = new_id("wrk")
-        self._held: set[str] = set()
-        self._leases: dict[str, Lease] = {}
-        self._order: dict[str, asyncio.Lock] = {}
-        self._unfinished: dict[str, set[asyncio.Task[None]]] = {}
-        """Commits on their way into the store, by run."""
-        self._noted: dict[str, _Noted] = {}
-        """Steps that wait for a commit, by run."""
-        self._failed: dict[str, Exception] = {}
-        """Why the steps of a run could not be written."""
+        self._leases = RunLeases(store)
+        self._writers: dict[str, RunWriter] = {}
+        """Of the runs that are held here."""
         self._pins: dict[str, Pin] = {}
+        self._kept: dict[tuple[str, str], tuple[Pin, str]] = {}
+        """The last pin of each model and its instructions: most agents stay what they are."""
 
     def now(self) -> float:
         """Unix seconds, by the journal's clock."""
@@ -110,77 +69,94 @@ class Journal:
 
     @asynccontextmanager
     async def holding(self, run_id: str) -> AsyncIterator[Lease]:
-        """Hold the run's lease, renewed in the background; every step written meanwhile carries its fence.
+        """Hold the run's lease; every step written meanwhile carries its fence.
 
         What it yields is the lease as it was taken: `abandoned` tells of a worker that was lost.
-
         Raises: RunHeldError when another worker has the run, or another task of this process.
         """
-        if run_id in self._held:
-            raise RunHeldError(f"this process works on the run {run_id} already")
-        self._held.add(run_id)
-        try:
-            async with self._leased(run_id) as lease:
+        with self._leases.claiming(run_id):
+            lease = await self._leases.take(run_id)
+            async with self._writing(run_id) as writer:
+                await writer.hold(lease.fence)
                 yield lease
-        finally:
-            self._held.discard(run_id)
 
     @asynccontextmanager
-    async def _leased(self, run_id: str) -> AsyncIterator[Lease]:
-        lease = await self._store.acquire(f"run:{run_id}", self._worker, LEASE_SECONDS)
-        if lease is None:
-            raise RunHeldError(f"another worker has the run {run_id}")
-        self._leases[run_id] = lease
-        renewal = asyncio.create_task(self._renew(run_id), name=f"renew-{run_id}")
+    async def beginning(self, started: Started) -> AsyncIterator[RunState]:
+        """Make a run and hold its lease, in one commit that is on its way when this yields.
+
+        Whoever waits for a later step, or for `written`, waits for it too.
+        Raises: RunHeldError as `holding`; RunExistsError where that is waited for, when the run was begun
+        before: then `take_over` it.
+        """
+        with self._leases.claiming(started.run_id):
+            async with self._writing(started.run_id) as writer:
+                state = RunState.of([started])
+                writer.open(self._begin(started), state)
+                yield state
+
+    async def take_over(self, run_id: str, lease: Lease) -> None:
+        """Write to the record that there is, instead of the one that could not be begun."""
+        await self._writers[run_id].hold(lease.fence)
+
+    @asynccontextmanager
+    async def _writing(self, run_id: str) -> AsyncIterator[RunWriter]:
+        writer = RunWriter(
+            self._store,
+            run_id,
+            head=self._running,
+            given_up=self._leases.given_up,
+            on_step=self._on_step,
+        )
+        self._writers[run_id] = writer
         try:
-            yield lease
+            yield writer
         finally:
-            renewal.cancel()
-            await asyncio.gather(renewal, self.settle(run_id), return_exceptions=True)
-            self._unfinished.pop(run_id, None)
-            self._order.pop(run_id, None)
-            self._noted.pop(run_id, None)
-            self._failed.pop(run_id, None)
-            await self._store.release(self._leases.pop(run_id))
+            await writer.settle()
+            del self._writers[run_id]
+            await self._leases.release(run_id)
 
-    async def _renew(self, run_id: str) -> None:
-        while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            try:
-                renewed = await self._store.renew(self._leases[run_id], LEASE_SECONDS)
-            except StoreError:
-                continue  # the lease lasts for two more tries
-            if renewed is None:
-                return  # lost: the next step's fence is refused, and the run's work stops there
-            self._leases[run_id] = renewed
-
-    async def start(self, started: Started) -> RunState:
-        """Make a run exist. A run id that exists already is loaded, not begun again."""
-        known = await self._store.get(RUNS, started.run_id)
-        if known is not None:
-            return await self.load(started.run_id)
-        await self.queue(started)
-        return RunState.of([started])
+    async def _begin(self, started: Started) -> Fence:
+        # Both go into one batch. Without the lease the run is one that somebody else takes up.
+        lease, made = await asyncio.gather(
+            self._leases.take(started.run_id), self._create(started, "running"), return_exceptions=True
+        )
+        if isinstance(lease, BaseException):
+            raise lease
+        if isinstance(made, VersionConflictError):
+            raise RunExistsError(started.run_id, lease) from made
+        if isinstance(made, BaseException):
+            raise made
+        return lease.fence
 
     async def queue(self, started: Started, *, token: Token | None = None) -> Replayed | None:
         """Make a new run exist without beginning it; `started.run_id` must be new.
 
         With a `token` known already nothing is written, and what it stands for is returned.
         """
-        writes: list[Write] = [_step(started.run_id, 1, started)]
-        writes.append(self._head(RunState.of([started]), ABSENT))
-        done = await self._store.commit(writes, token=token, actor="orchestrator")
-        if isinstance(done, Replayed):
-            return done
-        self._tell(started.run_id, started)
-        return None
+        done = await self._create(started, "queued", token)
+        return done if isinstance(done, Replayed) else None
+
+    async def _create(
+        self, started: Started, status: RunStatus, token: Token | None = None
+    ) -> Committed | Replayed:
+        state = RunState.of([started])
+        writes: list[Write] = [
+            step_write(started.run_id, 1, started),
+            head(state, status, self._clock(), expected=ABSENT),
+        ]
+        done = await self._store.commit(writes, token=token, actor=ACTOR)
+        if not isinstance(done, Replayed):
+            self._tell(started.run_id, started)
+        return done
 
     async def fork(self, steps: Sequence[Step]) -> RunState:
         """Make a new run exist that begins with these steps of another one; the first is its own."""
         state = RunState.of(list(steps))
         run_id = state.started.run_id
-        writes: list[Write] = [_step(run_id, seq, step) for seq, step in enumerate(steps, start=1)]
-        await self._store.commit([*writes, self._head(state, ABSENT)], actor="orchestrator")
+        writes: list[Write] = [step_write(run_id, seq, step) for seq, step in enumerate(steps, start=1)]
+        status = "queued" if state.seq == 1 else status_of(state)
+        writes.append(head(state, status, self._clock(), expected=ABSENT))
+        await self._store.commit(writes, actor=ACTOR)
         self._tell(run_id, steps[0])
         return state
 
@@ -191,61 +167,31 @@ class Journal:
         Raises: StaleFenceError when another worker took the run over; VersionConflictError when one of
         the writes of `also` does not hold, and then nothing was written.
         """
-        run_id = state.started.run_id
-        self._take(state, step).also.extend(also)
-        # Shielded: a run whose time is up must not leave its state ahead of its record.
-        await asyncio.shield(self._begin_to_write(run_id))
+        await self._writers[state.started.run_id].append(state, step, also)
 
-    def note(self, state: RunState, step: Step) -> None:
+    def note(self, state: RunState, step: Step, *, at_once: bool = False) -> None:
         """Take `step` into `state`, and make it durable with the next one, or a moment later.
 
         For a step that the next one follows at once: after a crash in between it comes about again, as
-        whatever was in flight then does.
+        whatever was in flight then does. One that is to be written `at_once` is on its way when this returns.
         """
-        run_id = state.started.run_id
-        noted = self._take(state, step)
-        if noted.timer is None:
-            loop = asyncio.get_running_loop()
-            noted.timer = loop.call_later(NOTE_SECONDS, self._begin_to_write, run_id)
+        self._writers[state.started.run_id].note(state, step, at_once=at_once)
 
-    def _take(self, state: RunState, step: Step) -> _Noted:
-        noted = self._noted.setdefault(state.started.run_id, _Noted(state))
-        noted.steps.append((state.seq + 1, step))
-        state.apply(step)
-        return noted
+    async def written(self, state: RunState) -> None:
+        """Wait until the steps that are on their way are durable. Raises: as `append`."""
+        await self._writers[state.started.run_id].written()
 
-    def _begin_to_write(self, run_id: str) -> asyncio.Task[None]:
-        write = asyncio.create_task(self._write(run_id))
-        unfinished = self._unfinished.setdefault(run_id, set())
-        unfinished.add(write)
-        write.add_done_callback(unfinished.discard)
-        # When nobody waits for it, the next step fails for the same reason.
-        write.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return write
+    async def flush(self, state: RunState) -> None:
+        """Have all steps durable, those that were only noted too: what follows depends on them.
 
-    async def _write(self, run_id: str) -> None:
-        async with self._order.setdefault(run_id, asyncio.Lock()):
-            if (failure := self._failed.get(run_id)) is not None:
-                raise failure  # the state is ahead of its record: this worker's part in the run is over
-            noted = self._noted.pop(run_id, None)
-            if noted is None:
-                return  # it went along with the step before
-            if noted.timer is not None:
-                noted.timer.cancel()
-            writes: list[Write] = [*(_step(run_id, seq, step) for seq, step in noted.steps), *noted.also]
-            if any(isinstance(step, _SHOWN) for _, step in noted.steps):
-                writes.append(self._head(noted.state, None))
-            try:
-                await self._store.commit(writes, fence=self._leases[run_id].fence, actor="orchestrator")
-            except Exception as error:
-                self._failed[run_id] = error
-                raise
-        for _, step in noted.steps:
-            self._tell(run_id, step)
+        Raises: as `append`.
+        """
+        await self._writers[state.started.run_id].flush()
 
     async def settle(self, run_id: str) -> None:
         """Have all steps that the run took in the store, as far as they can be written."""
-        await asyncio.gather(*self._unfinished.get(run_id, ()), self._write(run_id), return_exceptions=True)
+        if (writer := self._writers.get(run_id)) is not None:
+            await writer.settle()
 
     async def load(self, run_id: str) -> RunState:
         """The run as its steps make it. Raises: UnknownRunError."""
@@ -255,21 +201,29 @@ class Journal:
         """All of a run's steps. Raises: UnknownRunError."""
         steps: list[Step] = []
         last = 0
-        while entries := await self._store.entries(STEPS, run_id, after=last, limit=500):
+        more = True
+        while more:
+            entries = await self._store.entries(STEPS, run_id, after=last, limit=PAGE_STEPS)
             steps += [STEP.validate_python(entry.data) for entry in entries]
-            last = entries[-1].seq
+            more = len(entries) == PAGE_STEPS
+            last = entries[-1].seq if entries else last
         if not steps:
             raise UnknownRunError(f"no run has the id {run_id}")
         return steps
 
     async def keep_pin(self, pin: Pin) -> str:
         """Store what an agent is, once, and return the id it is found by: a hash of its content."""
+        like = (pin.model, pin.instructions)
+        kept = self._kept.get(like)
+        if kept is not None and kept[0] == pin:
+            return kept[1]
         data = pin.model_dump(mode="json")
         pin_id = hashlib.sha256(canonical_json(data, field="pin")).hexdigest()
         if pin_id not in self._pins:
             if await self._store.get(PINS, pin_id) is None:
-                await self._store.commit([Put(PINS, pin_id, data)], actor="orchestrator")
+                await self._store.commit([Put(PINS, pin_id, data)], actor=ACTOR)
             self._pins[pin_id] = pin
+        self._kept[like] = (pin, pin_id)
         return pin_id
 
     async def pin(self, pin_id: str) -> Pin:
@@ -314,45 +268,9 @@ class Journal:
         """The run's steps as they are stored, from the one after `after`."""
         return await self._store.entries(STEPS, run_id, after=after, limit=limit)
 
-    def _head(self, state: RunState, expected: int | None) -> Put:
-        started = state.started
-        unended = "queued" if state.seq == 1 else "running"
-        status = state.resting.status if state.resting else unended
-        created = _sortable(started.created_at)
-        data = {
-            "run_id": started.run_id,
-            "session_id": started.session_id,
-            "customer_id": started.customer_id,
-            "parent_run_id": started.parent_run_id,
-            "from_queue": started.queued,
-            "principal": started.principal,
-            "status": status,
-            "agent": state.agent,
-            "seq": state.seq,
-            "created_at": started.created_at,
-            "updated_at": self._clock(),
-        }
-        lists = [("all", ""), ("status", status), ("session", started.session_id)]
-        if started.customer_id is not None:
-            lists.append(("customer", started.customer_id))
-        if status == unended:
-            lists.append(("open", started.session_id))
-        if (parent := started.parent_run_id) is not None:
-            # One in its parent's turn is found through its parent alone; one in the queue by every worker.
-            queue = [each for each in lists if each[0] in ("status", "session", "open")]
-            lists = [("parent", parent), *(queue if started.queued else ())]
-            if started.queued and status == unended:
-                lists.append(("unfinished", parent))
-        return Put(RUNS, started.run_id, data, expected, [Index(name, key, created) for name, key in lists])
+    def _running(self, state: RunState) -> Put:
+        return head(state, status_of(state), self._clock())
 
     def _tell(self, run_id: str, step: Step) -> None:
         if self._on_step is not None:
             self._on_step(run_id, step)
-
-
-def _step(run_id: str, seq: int, step: Step) -> Append:
-    return Append(STEPS, run_id, step.model_dump(mode="json"), seq)
-
-
-def _sortable(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")

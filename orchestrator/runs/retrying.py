@@ -86,6 +86,7 @@ class Retrying:
                 "deadline_at": now + self._team.limits.run_seconds,
                 "retry_of": run_id,
                 "retry_step": at,
+                "opens_session": False,
             }
         )
         return Fork(at, [started, *steps[1:at]], await self._effects(state, steps, at))

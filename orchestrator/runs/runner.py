@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -20,13 +21,14 @@ from orchestrator.model_calls import ModelCalls
 from orchestrator.models.protocol import Model, OnText
 from orchestrator.runs import people
 from orchestrator.runs.cancels import Cancels
-from orchestrator.runs.closing import CANCELLED, close_children, close_held, close_run
+from orchestrator.runs.closing import CANCELLED, close_children, close_held
 from orchestrator.runs.coordination import Coordination
 from orchestrator.runs.endings import Endings
 from orchestrator.runs.fallbacks import Fallbacks
 from orchestrator.runs.guarding import Guarding
 from orchestrator.runs.handoffs import Handoffs
 from orchestrator.runs.journal import Journal
+from orchestrator.runs.leases import RunExistsError
 from orchestrator.runs.notebook import Notebook
 from orchestrator.runs.outcomes import (
     Answer,
@@ -133,6 +135,7 @@ class Runner:
         return Started(
             run_id=new_id("run"),
             session_id=session_id or str(uuid.uuid4()),
+            opens_session=session_id is None,
             customer_id=customer_id,
             input=text,
             agent=agent or self._with.team.entry,
@@ -150,15 +153,13 @@ class Runner:
         Raises: RunHeldError when another worker has it; StoreError when its steps cannot be written, as
         StaleFenceError once another worker took it over. Everything else ends the run instead.
         """
-
-        async def work(lease: Lease) -> RunState:
-            state = await self._with.journal.start(started)
-            await self._take_over(state, lease)
-            await self._take_to_its_rest(state)
-            await self.swarming.completed(state)
-            return state
-
-        return await self._heeding(started.run_id, work)
+        journal = self._with.journal
+        async with journal.beginning(started) as state:
+            try:
+                return await self._heeding(state, partial(self._work, state))
+            except RunExistsError as known:
+                await journal.take_over(started.run_id, known.lease)
+                return await self._take_up(started.run_id, known.lease)
 
     async def advance(self, run_id: str, *, after: int | None = None) -> RunState:
         """Do the next step of a stored run, for a driver that calls until the run has ended, or waits.
@@ -167,53 +168,61 @@ class Runner:
         done already, and the run is returned as it is.
         Raises: UnknownRunError, and as `run`.
         """
-
-        async def work(lease: Lease) -> RunState:
-            state = await self._with.journal.load(run_id)
-            if after is None or state.seq <= after:
-                await self._take_over(state, lease)
-                await self._take_to_its_rest(state, once=True)
-            return state
-
-        return await self._heeding(run_id, work)
+        async with self._with.journal.holding(run_id) as lease:
+            return await self._take_up(run_id, lease, once=True, after=after)
 
     async def resume(self, run_id: str) -> RunState:
         """Go on with a run that its worker left unfinished. Raises: UnknownRunError, and as `run`."""
-        known = await self._with.journal.load(run_id)
-        return known if known.ended else await self.run(known.started)
+        async with self._with.journal.holding(run_id) as lease:
+            return await self._take_up(run_id, lease)
 
-    async def _take_over(self, state: RunState, lease: Lease) -> None:
-        """Write down whether the worker before was lost, and what a run that begins goes on from.
+    async def _take_up(
+        self, run_id: str, lease: Lease, *, once: bool = False, after: int | None = None
+    ) -> RunState:
+        """Go on with a stored run, unless somebody wants its end."""
+        if await self._cancels.requested(run_id):
+            return await self._cancelled(run_id)
+        state = await self._with.journal.load(run_id)
+        if state.ended is not None or (after is not None and state.seq > after):
+            return state
+        await self._note_loss(state, lease)
+        return await self._heeding(state, partial(self._work, state, once=once))
 
-        The loss counts: a run may be what its workers die of.
-        """
-        if lease.abandoned and state.ended is None:
-            log.warning("run_taken_over", run_id=state.started.run_id, lost_workers=state.lost_workers + 1)
-            await self._with.journal.append(state, WorkerLost(at=self._with.clock()))
-        if self._sessions is not None and state.untouched:
+    async def _work(self, state: RunState, *, once: bool = False) -> None:
+        if self._sessions is not None and state.untouched and not state.started.opens_session:
             continued = await self._sessions.continued(state.started)
             if continued is not None:
                 await self._with.journal.append(state, continued)
+        await self._take_to_its_rest(state, once=once)
+        await self.swarming.completed(state)
+
+    async def _note_loss(self, state: RunState, lease: Lease) -> None:
+        """Write down that the worker before was lost. It counts: a run may be what its workers die of."""
+        if lease.abandoned and state.ended is None:
+            log.warning("run_taken_over", run_id=state.started.run_id, lost_workers=state.lost_workers + 1)
+            await self._with.journal.append(state, WorkerLost(at=self._with.clock()))
 
     async def _run_child(self, started: Started) -> RunState:
         """An asked agent's run; for the turn that asked, one that waits for a person has ended for now."""
         state = await self.run(started)
         return state if state.ended is not None else replace(state, ended=state.resting)
 
-    async def _heeding(self, run_id: str, work: Callable[[Lease], Awaitable[RunState]]) -> RunState:
-        """Do the work under the run's lease; a request to cancel it stops the work and ends the run."""
-        journal = self._with.journal
-        if await self._cancels.requested(run_id) and await journal.head(run_id) is not None:
-            return await close_run(journal, run_id, status="cancelled", reason="cancelled", words=CANCELLED)
-        async with journal.holding(run_id) as lease, self._cancels.heeding(run_id) as heed:
+    async def _heeding(self, state: RunState, work: Callable[[], Awaitable[None]]) -> RunState:
+        """Do the work on a run that is held; a request to cancel it stops the work and ends the run."""
+        async with self._cancels.heeding(state.started.run_id) as heed:
             try:
-                return await work(lease)
+                await work()
             except asyncio.CancelledError:
                 if not heed.absorb():
                     raise
-            state = await close_held(journal, run_id, status="cancelled", reason="cancelled", words=CANCELLED)
-            await close_children(journal, run_id, status="cancelled", reason="cancelled", words=CANCELLED)
-            return state
+                return await self._cancelled(state.started.run_id)
+        return state
+
+    async def _cancelled(self, run_id: str) -> RunState:
+        journal = self._with.journal
+        state = await close_held(journal, run_id, status="cancelled", reason="cancelled", words=CANCELLED)
+        await close_children(journal, run_id, status="cancelled", reason="cancelled", words=CANCELLED)
+        return state
 
     async def _take_to_its_rest(self, state: RunState, *, once: bool = False) -> None:
         if await self._waits.take(state) and once:
@@ -250,7 +259,10 @@ class Runner:
 
     async def _advance(self, state: RunState, deadline: float) -> None:
         """Do the run's next move and write down what came of it."""
-        match await self._guarding.passed(state, next_move(state), deadline):
+        move = await self._guarding.passed(state, next_move(state), deadline)
+        if isinstance(move, Wait | Resume):
+            await self._with.journal.flush(state)  # others are told before this is written down
+        match move:
             case None:
                 pass  # a guardrail ended the run, or sent the answer back
             case Turn() if self._coordination.coordinates(state.agent):

@@ -42,7 +42,8 @@ class Sending:
         if known is None:
             return _refused(name, f"there is no agent {agent} any more")
         if await self._with.tools.sends_once(name, deadline):
-            await self._with.journal.append(state, CallSent(call_id=call_id, turn=turn, name=name))
+            self._with.journal.note(state, CallSent(call_id=call_id, turn=turn, name=name))
+        await self._with.journal.flush(state)
         return await self._with.tools.call(
             known,
             name,

@@ -81,6 +81,8 @@ class Started(_Step):
     """The run that this one and its parents belong to; None: this one."""
     ancestors: tuple[str, ...] = ()
     """Agents waiting for this run's result, outermost first."""
+    opens_session: bool = False
+    """Whether no run of the session can have been before it, so that none is looked for."""
     principal: str = "local"
     """Who asked for the run, by the name of their credential."""
     metadata: dict[str, MetadataValue] = {}

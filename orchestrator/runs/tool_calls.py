@@ -58,7 +58,8 @@ class ToolCalls:
             await self._handoffs.ask(state, call, deadline)
             return
         if call["name"] in OWN_TOOLS:
-            await self._with.journal.append(state, await self._own_tools.call(state, call))
+            await self._with.journal.flush(state)
+            self._finished(state, await self._own_tools.call(state, call))
             return
         allowed = await self._guarding.call(state, call)
         if isinstance(allowed, ToolOutcome):
@@ -86,7 +87,12 @@ class ToolCalls:
             cached=outcome.ok and outcome.attempts == 0,
             shown=shown_characters(outcome.content, self._with.team.limits.result_tokens),
         )
-        await self._with.journal.append(state, step)
+        self._finished(state, step)
+
+    def _finished(self, state: RunState, step: CallFinished) -> None:
+        """Write it down: the last one of the turn at once, with those before it."""
+        others = [call for call in state.open_calls() if call["id"] != step.call_id]
+        self._with.journal.note(state, step, at_once=not others or step.call_id in state.sent)
 
     async def _only_reads(self, outcome: ToolOutcome, deadline: float) -> bool:
         """Whether the call certainly changed nothing; one that was refused here is not looked into."""

@@ -20,7 +20,7 @@ from orchestrator.runs.messages import ask_tool, escalate_tool, system_text, tra
 from orchestrator.runs.notebook import notebook_tools
 from orchestrator.runs.outcomes import Escalate
 from orchestrator.runs.resources import Resources
-from orchestrator.runs.state import RunState, is_transfer
+from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import ModelReplied, Pin, Pinned
 
 
@@ -80,6 +80,7 @@ class Turns:
             validate_history(state.messages)
             async with self._model_calls.slot(request, deadline) as call:
                 noticed = replace(request, on_fault=call.on_fault)
+                await self._with.journal.written(state)
                 with self._circuits.judging(request.model):
                     reply = await self._model.reply(noticed, on_text=self._on_text)
                 call.done(reply.usage)
@@ -101,7 +102,7 @@ class Turns:
             attempts=reply.attempts,
             discarded=reply.stop is Stop.LENGTH,
         )
-        if _leads_on(step) and self._with.team.agents[state.agent].validator is None:
+        if self._leads_on(state, step):
             self._with.journal.note(state, step)
         else:
             await self._with.journal.append(state, step)
@@ -139,8 +140,12 @@ class Turns:
         self._with.alerts.tell(AlertKind.BUDGET_STOP, why, run_id=state.started.run_id)
         await self._endings.escalate(state, Escalate("budget", why), deadline=deadline)
 
+    def _leads_on(self, state: RunState, step: ModelReplied) -> bool:
+        """Whether the next step follows from the reply at once, without another model's turn before it.
 
-def _leads_on(step: ModelReplied) -> bool:
-    """Whether the next step follows from the reply at once: its end, or the envelope of a handover."""
-    calls = [block["name"] for block in step.content if block.get("type") == "tool_use"]
-    return not step.discarded and (not calls or (len(calls) == 1 and is_transfer(calls[0])))
+        It is the run's end, an envelope, or a call; each has the reply written before it goes out.
+        """
+        if step.stop in (Stop.LENGTH, Stop.PAUSE):
+            return False
+        calls = any(block.get("type") == "tool_use" for block in step.content)
+        return calls or self._with.team.agents[state.agent].validator is None

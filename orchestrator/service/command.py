@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from handoff.errors import StructuredError
-from orchestrator.team import TeamError, load_team
+from orchestrator.commands.opening import TeamOption
+from orchestrator.lifetime import ModelOption, stay
+from orchestrator.team import load_team
 
 
 def serve(
@@ -18,7 +17,7 @@ def serve(
         str, typer.Option(help="Address to listen on; other than this machine needs --tokens.")
     ] = ("127.0.0.1"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
-    team: Annotated[Path | None, typer.Option(help="Team file. Default: the shipped team.")] = None,
+    team: TeamOption = None,
     store: Annotated[
         str | None,
         typer.Option(envvar="SWITCHBOARD_STORE", help="Where runs are kept, such as sqlite:///data/."),
@@ -31,10 +30,7 @@ def serve(
             help="Be ready on a Redis whose settings may lose what it acknowledged.",
         ),
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(help="offline, claude or scripted:FILE. Default: claude if a key is set, else offline."),
-    ] = None,
+    model: ModelOption = None,
     tokens: Annotated[
         Path | None,
         typer.Option(
@@ -61,39 +57,26 @@ def serve(
 ) -> None:
     """Serve requests over HTTP, and over MCP at /mcp, until told to end."""
     from orchestrator.asking import default_store
-    from orchestrator.log import LEVELS, configure_logging
     from orchestrator.models.choice import default_name, open_model
-    from orchestrator.models.protocol import ModelChoiceError
     from orchestrator.service.serving import serve as serve_until_told
     from orchestrator.service.settings import ServiceSettings
     from orchestrator.service.tokens import TokenFileError
 
-    level = os.environ.get("SWITCHBOARD_LOG", "INFO").upper()
-    configure_logging(level if level in LEVELS else "INFO")
     name = model or default_name()
-    try:
-        asyncio.run(
-            serve_until_told(
-                load_team(team),
-                model=open_model(name),
-                model_name=name,
-                store_url=store or default_store(),
-                accept_loss=accept_loss,
-                host=host,
-                port=port,
-                tokens=tokens,
-                max_running=max_running,
-                max_queued=max_queued,
-                settings=ServiceSettings(requests_per_minute=requests_per_minute),
-                listening=lambda url: typer.echo(f"switchboard: listening on {url}", err=True),
-            )
-        )
-    except (TeamError, ModelChoiceError, TokenFileError) as error:
-        _fail(str(error))
-    except StructuredError as error:
-        _fail(f"{error.message}. {error.suggestion or ''}".strip())
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"switchboard: {message}", err=True)
-    raise typer.Exit(1)
+    stay(
+        lambda: serve_until_told(
+            load_team(team),
+            model=open_model(name),
+            model_name=name,
+            store_url=store or default_store(),
+            accept_loss=accept_loss,
+            host=host,
+            port=port,
+            tokens=tokens,
+            max_running=max_running,
+            max_queued=max_queued,
+            settings=ServiceSettings(requests_per_minute=requests_per_minute),
+            listening=lambda url: typer.echo(f"switchboard: listening on {url}", err=True),
+        ),
+        TokenFileError,
+    )

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from handoff.store import Entry, Record
 from orchestrator.runs.deciding import Decisions
 from orchestrator.runs.escalations import Action, Escalation, Escalations, Status, Tried
-from orchestrator.runs.journal import RunHeldError
+from orchestrator.runs.leases import RunHeldError
 from orchestrator.runs.steps import Decision
 from orchestrator.service.openapi import Answer, Header, Operation
 from orchestrator.service.problems import RequestError

@@ -13,7 +13,7 @@ from handoff.store import Entry, Replayed, Token
 from orchestrator.desk import Desk
 from orchestrator.dispatch.protocol import Dispatcher
 from orchestrator.models.protocol import JsonObject
-from orchestrator.runs.journal import RunHeldError
+from orchestrator.runs.leases import RunHeldError
 from orchestrator.runs.sessions import Sessions
 from orchestrator.runs.swarm_state import SwarmState, SwarmStates
 from orchestrator.service.problems import RequestError

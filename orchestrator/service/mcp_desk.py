@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import structlog
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 from starlette.routing import Route
 
-from handoff.tool_results import answer_of_exception
+from handoff.errors import StructuredError
+from handoff.tool_results import answer_of_exception, unknown_names_unquoted
 from orchestrator.models.protocol import JsonObject
 from orchestrator.runs.report import ErrorReport
 from orchestrator.runs.steps import RunStatus
@@ -111,6 +112,12 @@ class DeskServer(MCPServer[Any]):
     ) -> CallToolResult | InputRequiredResult:
         """Run a tool; whatever happens comes back as a result."""
         try:
+            if self._tool_manager.get_tool(name) is None:
+                raise StructuredError(
+                    "the desk has no tool of that name",
+                    code="unknown_tool",
+                    suggestion="take a name from tools/list",
+                )
             return await super().call_tool(name, arguments, context)
         except MCPError:
             raise
@@ -121,6 +128,10 @@ class DeskServer(MCPServer[Any]):
             text = TextContent(type="text", text=json.dumps(told, ensure_ascii=False))
             return CallToolResult(content=[text], structured_content=told, is_error=True)
 
+    async def read_resource(self, uri: Any, context: DeskContext | None = None) -> NoReturn:
+        """Refuse: the desk has none."""
+        raise MCPError(code=INVALID_PARAMS, message="this server has no such resource")
+
 
 def desk_server(front: Front, *, version: str) -> DeskServer:
     """The desk's MCP server."""
@@ -129,6 +140,7 @@ def desk_server(front: Front, *, version: str) -> DeskServer:
         title="Switchboard support desk",
         instructions="Hand in a customer's request with submit_request; follow it with get_run.",
         version=version,
+        middleware=[unknown_names_unquoted],
         log_level="WARNING",
     )
     tools = DeskTools(front)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import structlog
@@ -17,6 +16,7 @@ from handoff.retention import sweeping
 from orchestrator.desk import NAMESPACE, START_SECONDS, open_desk
 from orchestrator.dispatch.choice import Dispatching
 from orchestrator.dispatch.protocol import MAX_QUEUED, MAX_RUNNING
+from orchestrator.lifetime import told_to_end
 from orchestrator.models.protocol import Model
 from orchestrator.runs.sessions import Sessions
 from orchestrator.runs.waking import Waking
@@ -174,14 +174,5 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        handled = (signal.SIGTERM, signal.SIGINT)
-        try:
-            with suppress(NotImplementedError):  # no signal handlers on this platform's loop
-                for each in handled:
-                    loop.add_signal_handler(each, self.stop)
+        with told_to_end(self.stop):
             yield
-        finally:
-            with suppress(NotImplementedError):
-                for each in handled:
-                    loop.remove_signal_handler(each)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from handoff.errors import StructuredError
-from orchestrator.team import TeamError, load_team
+from orchestrator.commands.opening import TeamOption
+from orchestrator.lifetime import ModelOption, stay
+from orchestrator.team import load_team
 
 
 def worker(
-    team: Annotated[Path | None, typer.Option(help="Team file. Default: the shipped team.")] = None,
+    team: TeamOption = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -30,42 +28,25 @@ def worker(
             help="Work on a Redis whose settings may lose what it acknowledged.",
         ),
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(help="offline, claude or scripted:FILE. Default: claude if a key is set, else offline."),
-    ] = None,
+    model: ModelOption = None,
     max_running: Annotated[
         int, typer.Option(envvar="MAX_CONCURRENT_WORKFLOWS", min=1, help="Runs in work here at once.")
     ] = 10,
 ) -> None:
     """Work on runs that others hand in, until told to end; start as many as there is work for."""
     from orchestrator.asking import default_store
-    from orchestrator.log import LEVELS, configure_logging
     from orchestrator.models.choice import default_name, open_model
-    from orchestrator.models.protocol import ModelChoiceError
     from orchestrator.worker.working import work
 
-    level = os.environ.get("SWITCHBOARD_LOG", "INFO").upper()
-    configure_logging(level if level in LEVELS else "INFO")
     name = model or default_name()
-    try:
-        asyncio.run(
-            work(
-                load_team(team),
-                model=open_model(name),
-                model_name=name,
-                store_url=store or default_store(),
-                accept_loss=accept_loss,
-                max_running=max_running,
-                ready=lambda: typer.echo("switchboard: working", err=True),
-            )
+    stay(
+        lambda: work(
+            load_team(team),
+            model=open_model(name),
+            model_name=name,
+            store_url=store or default_store(),
+            accept_loss=accept_loss,
+            max_running=max_running,
+            ready=lambda: typer.echo("switchboard: working", err=True),
         )
-    except (TeamError, ModelChoiceError) as error:
-        _fail(str(error))
-    except StructuredError as error:
-        _fail(f"{error.message}. {error.suggestion or ''}".strip())
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"switchboard: {message}", err=True)
-    raise typer.Exit(1)
+    )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import aclosing
 
 import structlog
 
@@ -13,6 +12,7 @@ from handoff.retention import sweeping
 from orchestrator.desk import NAMESPACE, START_SECONDS, open_desk
 from orchestrator.dispatch.choice import Dispatching, UnsharedStoreError, is_shared
 from orchestrator.dispatch.protocol import MAX_RUNNING
+from orchestrator.lifetime import told_to_end
 from orchestrator.models.protocol import Model
 from orchestrator.runs.waking import Waking
 from orchestrator.team import Team
@@ -60,22 +60,7 @@ async def work(
         async with aclosing(dispatcher), sweeping([desk.store]), waking.running():
             taken_up = await dispatcher.recover()
             log.info("working", max_running=max_running, runs_taken_up=taken_up)
-            with _told_by_signals(told):
+            with told_to_end(told.set):
                 ready()
                 await told.wait()
             await dispatcher.drain(drain_seconds)
-
-
-@contextmanager
-def _told_by_signals(told: asyncio.Event) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    handled = (signal.SIGTERM, signal.SIGINT)
-    with suppress(NotImplementedError):  # no signal handlers on this platform's loop
-        for each in handled:
-            loop.add_signal_handler(each, told.set)
-    try:
-        yield
-    finally:
-        with suppress(NotImplementedError):
-            for each in handled:
-                loop.remove_signal_handler(each)

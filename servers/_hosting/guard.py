@@ -22,7 +22,7 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, InputRequi
 from mcp.types import Tool as ListedTool
 
 from handoff.errors import JsonObject, StructuredError, allow_failure
-from handoff.tool_results import tool_error, tool_result
+from handoff.tool_results import tool_error, tool_result, unknown_names_unquoted
 from servers._access import Call, serving
 from servers._hosting.admission import Admission
 from servers._hosting.asking import Asking
@@ -90,7 +90,7 @@ class GuardedServer(MCPServer[Any]):
             version=version,
             tools=tools,
             extensions=extensions,
-            middleware=[callers],
+            middleware=[unknown_names_unquoted, callers],
             log_level="WARNING",
             cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="private")},
         )

@@ -15,3 +15,10 @@ def private_logging(level: int) -> None:
         PrivateFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     )
     logging.basicConfig(level=level, handlers=[handler])
+    # It quotes what a stranger wrote into a header, which may be a secret that looks like any host's name.
+    logging.getLogger("mcp.server.transport_security").addFilter(_without_the_header)
+
+
+def _without_the_header(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().partition(": ")[0], None
+    return True

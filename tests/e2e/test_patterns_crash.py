@@ -12,8 +12,10 @@ import pytest
 from handoff.sqlite.store import SqliteStore
 from orchestrator.desk import Desk, open_desk
 from orchestrator.models.scripted import ScriptedModel, load_script
-from orchestrator.runs.journal import STEPS, Journal, RunHeldError
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.leases import RunHeldError
 from orchestrator.runs.state import RunState
+from orchestrator.runs.writing import STEPS
 from orchestrator.team import load_team
 from tests.e2e.conftest import Shop
 from tests.e2e.playing import agent

@@ -3,109 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import itertools
 import json
-import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from orchestrator.desk import Desk, open_desk
-from orchestrator.models.history import validate_history
-from orchestrator.models.marking import unmarked
+from orchestrator.desk import open_desk
 from orchestrator.models.protocol import ModelReply, ModelRequest, OnText, Stop
-from orchestrator.runs.journal import RunHeldError
-from orchestrator.runs.report import RunReport
+from orchestrator.runs.leases import RunHeldError
 from orchestrator.team import Team, load_team, parse_team
 from tests.e2e.conftest import Shop, team_with_urls
-
-Reply = ModelReply | str | list[dict[str, Any]]
-Brain = Callable[[ModelRequest], Reply]
-
-ids = itertools.count()
-
-
-class Played:
-    """A model that a function plays; it checks every history it is given."""
-
-    def __init__(self, brain: Brain, gate: asyncio.Event | None = None) -> None:
-        self._brain = brain
-        self._gate = gate
-        self.requests: list[ModelRequest] = []
-        self.asked = asyncio.Event()
-
-    async def reply(self, request: ModelRequest, *, on_text: OnText | None = None) -> ModelReply:
-        validate_history(request.messages)
-        self.requests.append(request)
-        self.asked.set()
-        if self._gate is not None:
-            await self._gate.wait()
-        said = self._brain(request)
-        if isinstance(said, ModelReply):
-            return said
-        if isinstance(said, str):
-            return ModelReply([{"type": "text", "text": said}], Stop.END, "scripted")
-        return ModelReply(said, Stop.TOOLS, "scripted")
-
-    async def close(self) -> None:
-        pass
-
-
-def use(name: str, **arguments: Any) -> dict[str, Any]:
-    return {"type": "tool_use", "id": f"toolu_{next(ids)}", "name": name, "input": arguments}
-
-
-def transfer(agent: str) -> list[dict[str, Any]]:
-    return [use(f"transfer_to_{agent}", summary="please", facts={"customer_id": "cus_1001"})]
-
-
-def last_results(request: ModelRequest) -> list[dict[str, Any]]:
-    blocks = request.messages[-1]["content"]
-    return [
-        json.loads(unmarked(block["content"][0]["text"]))
-        for block in blocks
-        if block["type"] == "tool_result"
-    ]
-
-
-def context(request: ModelRequest) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(request.messages[0]["content"][0]["text"].split("\n")[1])
-    return found
-
-
-@asynccontextmanager
-async def desk_with(
-    shop: Shop,
-    tmp_path: Path,
-    brain: Brain,
-    gate: asyncio.Event | None = None,
-    team: Team | None = None,
-    **limits: Any,
-) -> AsyncIterator[tuple[Desk, Played]]:
-    team = team or load_team(shop.team)
-    team = team.model_copy(update={"limits": team.limits.model_copy(update=limits)})
-    model = Played(brain, gate)
-    async with open_desk(
-        team, model=model, model_name="scripted", store_url=f"sqlite:///{tmp_path}/runs.db"
-    ) as desk:
-        yield desk, model
-
-
-async def handle(desk: Desk, text: str = "Hello, please help.") -> RunReport:
-    return await desk.handle(desk.runner.request(text, customer_id="cus_1001", session_id=str(uuid.uuid4())))
-
-
-async def ticket_of(shop: Shop, report: RunReport) -> dict[str, Any]:
-    assert report.ticket_id is not None
-    async with shop.store("ticketing") as store:
-        record = await store.get("tickets", report.ticket_id)
-    assert record is not None
-    return record.data
+from tests.e2e.played_runs import Played, Reply, context, desk_with, handle, ticket_of, transfer
+from tests.e2e.playing import results_of, use
 
 
 async def test_agents_that_hand_over_in_circles_are_stopped_by_a_person(
@@ -168,7 +77,7 @@ async def test_a_tool_outside_the_agent_s_list_is_not_called(open_shop: Shop, tm
         if len(request.messages) == 1:
             order = {"invoice_id": "inv_2001", "payment_id": "pay_3002", "amount_minor": 4800}
             return [use("billing__process_refund", **order, currency="EUR", reason="mine")]
-        return json.dumps(last_results(request)[0])
+        return json.dumps(results_of(request)[0])
 
     async with desk_with(open_shop, tmp_path, greedy) as (desk, _):
         report = await handle(desk)
@@ -200,7 +109,7 @@ async def test_tools_of_one_turn_run_side_by_side(open_shop: Shop, tmp_path: Pat
             return [
                 use("knowledge-base__search_articles", query=word) for word in ("sync", "backup", "share")
             ]
-        return "done" if len(last_results(request)) == 3 else "lost one"
+        return "done" if len(results_of(request)) == 3 else "lost one"
 
     async with desk_with(open_shop, tmp_path, brain) as (desk, _):
         report = await handle(desk)
@@ -217,10 +126,10 @@ async def test_an_asked_agent_does_its_part_and_the_asking_one_answers(
         if request.agent == "billing":
             if len(request.messages) == 1:
                 return [use("billing__list_invoices", customer_id="cus_1001", limit=1)]
-            return f"the newest invoice is {last_results(request)[0]['items'][0]['invoice_id']}"
+            return f"the newest invoice is {results_of(request)[0]['items'][0]['invoice_id']}"
         if len(request.messages) == 1:
             return [use("ask_billing", question="Which is the newest invoice?", facts={})]
-        return f"Billing says: {last_results(request)[0]['result']}"
+        return f"Billing says: {results_of(request)[0]['result']}"
 
     async with desk_with(open_shop, tmp_path, brain) as (desk, model):
         report = await handle(desk)
@@ -243,7 +152,7 @@ async def test_agents_that_wait_for_each_other_are_told_so(open_shop: Shop, tmp_
         if len(request.messages) == 1:
             other = "billing" if request.agent == "support" else "support"
             return [use(f"ask_{other}", question="You?", facts={})]
-        return json.dumps(last_results(request)[0])
+        return json.dumps(results_of(request)[0])
 
     async with desk_with(open_shop, tmp_path, brain) as (desk, _):
         report = await handle(desk)
@@ -296,7 +205,7 @@ async def test_a_run_that_does_not_need_the_dead_server_is_not_touched(
     def brain(request: ModelRequest) -> Reply:
         if len(request.messages) == 1:
             return [use("customer-data__get_customer_profile", customer_id="cus_1001")]
-        return str(last_results(request)[0]["name"])
+        return str(results_of(request)[0]["name"])
 
     async with desk_with(open_shop, tmp_path, brain, team=without_billing) as (desk, _):
         report = await handle(desk)
@@ -367,7 +276,7 @@ async def test_a_run_that_was_cut_off_goes_on_without_repeating_a_turn_or_a_call
             return transfer("billing")
         if len(request.messages) == 1:
             return [use("billing__list_invoices", customer_id="cus_1001")]
-        return f"{len(last_results(request)[0]['items'])} invoices"
+        return f"{len(results_of(request)[0]['items'])} invoices"
 
     team = load_team(open_shop.team)
     url = f"sqlite:///{tmp_path}/runs.db"
@@ -406,52 +315,3 @@ async def test_two_workers_do_not_work_on_one_run(open_shop: Shop, tmp_path: Pat
         state = await running
     assert state.ended is not None
     assert state.ended.result == "mine"
-
-
-async def test_a_write_without_an_answer_is_settled_by_a_person_before_the_model_goes_on(
-    shop: Shop, tmp_path: Path
-) -> None:
-    """The server is stopped in the middle: it takes the call and never answers."""
-    order = {"invoice_id": "inv_2001", "payment_id": "pay_3002", "amount_minor": 4800, "currency": "EUR"}
-
-    def brain(request: ModelRequest) -> Reply:
-        if request.agent == "triage":
-            return transfer("billing")
-        for child in psutil.Process().children():
-            if "servers.billing" in child.cmdline():
-                child.suspend()
-        return [use("billing__process_refund", **order, reason="charged twice")]
-
-    team = load_team()
-    limits = team.limits.model_copy(update={"tool_call_seconds": 0.5})
-    # The order comes out of the blue: the shipped guardrails would have it stand on a look-up.
-    team = team.model_copy(update={"limits": limits, "guardrails": ()})
-    model = Played(brain)
-    async with open_desk(team, model=model, model_name="scripted", store_url=shop.url) as desk:
-        try:
-            report = await handle(desk)
-        finally:
-            for child in psutil.Process().children():
-                child.resume()
-    assert (report.status, report.reason) == ("escalated", "unknown_outcome")
-    assert [request.agent for request in model.requests] == ["triage", "billing"]
-    assert report.tool_calls[0].attempts == 3
-    assert "look before you repeat" in (await ticket_of(shop, report))["description"]
-
-
-async def test_handoffs_are_signed_where_servers_ask_for_a_signature(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = {"sign": "k1", "keys": {"k1": base64.b64encode(b"s" * 32).decode()}}
-    monkeypatch.setenv("SWITCHBOARD_HANDOFF_KEYS", json.dumps(keys))
-    monkeypatch.setenv("SWITCHBOARD_REQUIRE_SIGNATURE", "1")
-
-    def brain(request: ModelRequest) -> Reply:
-        return transfer("billing") if request.agent == "triage" else "Signed and taken."
-
-    model = Played(brain)
-    async with open_desk(load_team(), model=model, model_name="scripted", store_url=shop.url) as desk:
-        report = await handle(desk)
-        state = await desk.journal.load(report.run_id)
-    assert (report.status, report.result) == ("completed", "Signed and taken.")
-    assert state.handoffs[0][0].envelope["signature"].startswith("v1:k1:")

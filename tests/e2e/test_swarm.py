@@ -14,9 +14,9 @@ from orchestrator.desk import Desk, open_desk
 from orchestrator.dispatch.in_process import InProcessDispatcher
 from orchestrator.models.protocol import ModelRequest
 from orchestrator.models.scripted import ScriptedModel, load_script
-from orchestrator.runs.journal import STEPS
 from orchestrator.runs.state import RunState
 from orchestrator.runs.swarm_state import SWARM_STATES, SwarmStates
+from orchestrator.runs.writing import STEPS
 from orchestrator.team import load_team
 from tests.e2e.conftest import Shop
 from tests.e2e.playing import CUSTOMER, Said, agent, desk_of, team_of, told, use

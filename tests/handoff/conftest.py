@@ -1,4 +1,4 @@
-"""Fixtures of the handoff tests: a clock that moves when told to, and a store that goes by it."""
+"""Fixtures of the handoff tests: a clock that moves when told to, a store that goes by it, a namespace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from handoff.sqlite.store import SqliteStore
 from handoff.store import Store
-from tests.conftest import STORES
+from tests.conftest import STORES, redis_namespace
 from tests.handoff.desk import Clock
 
 
@@ -31,3 +31,9 @@ async def either_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Cl
     opened = await STORES[request.param](request, tmp_path, clock.seconds)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> str:
+    """A namespace of this test's own in the Redis that tests share."""
+    return redis_namespace(tmp_path)

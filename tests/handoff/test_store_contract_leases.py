@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from handoff.errors import StaleFenceError
-from handoff.store import Committed, Fence, Put, Store
+from handoff.errors import StaleFenceError, VersionConflictError
+from handoff.store import ABSENT, Committed, Fence, Put, Store
 from tests.conftest import MakeStore
 
 
@@ -114,6 +114,28 @@ async def test_a_late_write_is_refused_once_the_lease_was_taken_over(store: Stor
         await store.commit([Put("things", "a", {"by": "first"})], fence=lease.fence)
     assert await store.get("things", "a") is None
     await store.commit([Put("things", "a", {"by": "second"})], fence=taken.fence)
+
+
+async def test_a_commit_gives_its_lease_up_when_it_is_asked_to(store: Store) -> None:
+    lease = await store.acquire("work", "a", 60)
+    assert lease is not None
+    await store.commit([Put("things", "a", {})], fence=lease.fence)
+    assert await store.acquire("work", "b", 60) is None
+    await store.commit([Put("things", "a", {})], fence=lease.fence, release=True)
+    taken = await store.acquire("work", "b", 60)
+    assert taken is not None and taken.number > lease.number and not taken.abandoned
+    with pytest.raises(StaleFenceError):
+        await store.commit([Put("things", "a", {})], fence=lease.fence, release=True)
+    assert await store.renew(taken, 60) is not None
+
+
+async def test_a_commit_that_is_refused_gives_no_lease_up(store: Store) -> None:
+    lease = await store.acquire("work", "a", 60)
+    assert lease is not None
+    await store.commit([Put("things", "a", {})])
+    with pytest.raises(VersionConflictError):
+        await store.commit([Put("things", "a", {}, ABSENT)], fence=lease.fence, release=True)
+    assert await store.acquire("work", "b", 60) is None
 
 
 async def test_a_fence_without_a_lease_is_stale(store: Store) -> None:

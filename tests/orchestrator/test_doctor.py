@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +16,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from handoff.sqlite.store import SqliteStore
 from orchestrator.cli import app
 from orchestrator.desktop import installed_servers
 from orchestrator.doctor import host as doctor_host
 from orchestrator.doctor.findings import told_and_cure
 from orchestrator.team import default_command
+from tests.orchestrator.doctor_case import Doctor, claude, one_problem
 from tests.orchestrator.fake_servers import free_port
 
 PLAIN = Path(__file__).with_name("plain_server.py")
@@ -33,30 +31,6 @@ entry = "only"
 model = "offline"
 instructions = "Answer."
 """
-
-Doctor = Callable[..., tuple[int, list[str]]]
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A person's home with Claude Desktop in it, and nothing of ours set."""
-    for name in [name for name in os.environ if name.startswith(("SWITCHBOARD_", "XDG_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("SWITCHBOARD_CLAUDE_CONFIG", str(tmp_path / "claude.json"))
-    return tmp_path
-
-
-@pytest.fixture
-def doctor(home: Path) -> Doctor:
-    """Runs `switchboard doctor`: its exit status and lines."""
-
-    def run(*arguments: str) -> tuple[int, list[str]]:
-        done = CliRunner().invoke(app, ["doctor", *arguments])
-        assert not isinstance(done.exception, Exception), done.exception
-        return done.exit_code, done.stdout.splitlines()
-
-    return run
 
 
 @pytest.fixture
@@ -82,22 +56,6 @@ def planted(doctor: Doctor, team: Callable[..., str]) -> Doctor:
         return doctor("planted", "--team", path, *arguments)
 
     return run
-
-
-def claude(home: Path, command: str, *arguments: str, **env: str) -> None:
-    """Gives Claude Desktop an entry for billing."""
-    entry = {"command": command, "args": list(arguments), "env": env}
-    content = {"mcpServers": {"switchboard-billing": entry}}
-    (home / "claude.json").write_text(json.dumps(content), "utf-8")
-
-
-def one_problem(found: tuple[int, list[str]], *told: str) -> None:
-    """One line that tells all of this, and status 1."""
-    status, lines = found
-    assert (status, len(lines)) == (1, 1), found
-    assert lines[0].startswith("problem: ")
-    for each in told:
-        assert each in lines[0]
 
 
 def test_all_servers_pass_under_an_empty_environment(
@@ -173,53 +131,6 @@ def test_an_entry_that_would_serve_http_is_found(doctor: Doctor, home: Path) -> 
     claude(home, sys.executable, "-P", "-m", "servers.billing", "--http")
 
     one_problem(doctor("billing"), "stdin and stdout only", "take --http out of its args")
-
-
-def test_an_unwritable_data_folder_is_found(doctor: Doctor, home: Path) -> None:
-    (home / "data").write_text("a file where a folder should be", "utf-8")
-    claude(
-        home,
-        sys.executable,
-        "-P",
-        "-m",
-        "servers.billing",
-        SWITCHBOARD_STORE=f"sqlite:///{home}/data/",
-    )
-
-    one_problem(
-        doctor("billing"),
-        f"{home}/data/billing.db: the store's file cannot be opened or created",
-        "name a file in a directory that this user may write to",
-    )
-
-
-def test_a_database_of_a_newer_program_is_found(doctor: Doctor, home: Path) -> None:
-    database = data_of_billing(home)
-    change(database, "UPDATE meta SET value = '99' WHERE name = 'schema_version'")
-
-    one_problem(doctor("billing"), "schema version 99", "run the newer version of the program")
-
-
-def test_a_database_of_another_server_is_found(doctor: Doctor, home: Path) -> None:
-    database = data_of_billing(home)
-    change(database, "UPDATE meta SET value = 'ticketing' WHERE name = 'owner'")
-
-    one_problem(doctor("billing"), "the store of 'ticketing'", "give every server a file of its own")
-
-
-def test_a_file_that_is_no_database_any_more_is_found(doctor: Doctor, home: Path) -> None:
-    folder = home / ".local" / "share" / "switchboard"
-    folder.mkdir(parents=True)
-    (folder / "billing.db").write_bytes(b"old bytes" * 500)
-
-    one_problem(doctor("billing"), "not an intact SQLite database", "restore it from a backup")
-
-
-def test_every_problem_of_a_store_gets_a_line(doctor: Doctor, home: Path) -> None:
-    database = data_of_billing(home)
-    database.chmod(0o644)
-
-    one_problem(doctor("billing"), "other users can read the file", "set its mode to 600")
 
 
 @pytest.mark.parametrize(
@@ -359,27 +270,6 @@ def test_what_servers_write_cannot_redraw_a_terminal() -> None:
         "use another",
     )
     assert told_and_cure("ImportError: a; b", "run it by hand") == ("ImportError: a; b", "run it by hand")
-
-
-def data_of_billing(home: Path) -> Path:
-    """Billing's database where it keeps it when nothing names a place."""
-    path = home / ".local" / "share" / "switchboard" / "billing.db"
-
-    async def create() -> None:
-        async with await SqliteStore.open(path, owner="billing"):
-            pass
-
-    asyncio.run(create())
-    return path
-
-
-def change(database: Path, statement: str) -> None:
-    connection = sqlite3.connect(database)
-    try:
-        connection.execute(statement)
-        connection.commit()
-    finally:
-        connection.close()
 
 
 @contextmanager

@@ -9,11 +9,12 @@ import pytest
 
 from handoff.sqlite.store import SqliteStore
 from handoff.store import Append
-from orchestrator.runs.journal import STEPS, Journal
+from orchestrator.runs.journal import Journal
 from orchestrator.runs.outcomes import next_move
 from orchestrator.runs.report import report_of
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import STEP, Ended, ModelReplied, Step
+from orchestrator.runs.writing import STEPS
 from orchestrator.service.views import event_of
 
 CORPUS = sorted((Path(__file__).parent / "old_runs").glob("*.jsonl"))

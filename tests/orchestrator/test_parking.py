@@ -13,8 +13,9 @@ from handoff.store import Lease, Store
 from orchestrator.dispatch.in_process import InProcessDispatcher
 from orchestrator.links.links import ServerLinks
 from orchestrator.models.protocol import ModelRequest
-from orchestrator.runs import journal as journals
-from orchestrator.runs.journal import Journal, RunHeldError
+from orchestrator.runs import leases
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.leases import RunHeldError
 from orchestrator.runs.runner import Runner
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import Started
@@ -51,7 +52,7 @@ class LeasesLeft:
 
 @pytest.fixture(autouse=True)
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journals, "LEASE_SECONDS", LEASE_SECONDS)
+    monkeypatch.setattr(leases, "LEASE_SECONDS", LEASE_SECONDS)
 
 
 @asynccontextmanager
@@ -182,7 +183,7 @@ async def count_loss(journal: Journal, runner: Runner, started: Started) -> None
                 async with journal.holding(started.run_id) as lease:
                     assert lease.abandoned
                     state = await journal.load(started.run_id)
-                    await runner._take_over(state, lease)
+                    await runner._note_loss(state, lease)
                 return
             except RunHeldError:
                 await asyncio.sleep(LEASE_SECONDS / 10)

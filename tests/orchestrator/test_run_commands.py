@@ -72,6 +72,18 @@ def test_runs_are_listed_and_shown_step_by_step(shell: Shell) -> None:
     ] * 2
 
 
+def test_a_question_and_an_answer_too_long_to_show_end_in_an_ellipsis(shell: Shell, tmp_path: Path) -> None:
+    whole, longer = "a" * 200, "b" * 201
+    replies = [
+        {"agent": "desk", "when": {"contains": "bbb"}, "text": longer},
+        {"agent": "desk", "text": whole},
+    ]
+    (tmp_path / "script.json").write_text(json.dumps({"replies": replies}), "utf-8")
+    shown = [shell("runs", "show", shell.ask(text)["run_id"]).stdout.splitlines() for text in (whole, longer)]
+    assert shown[0][1:3] == [f"  asked   {whole}", f"  answer  {whole}"]
+    assert shown[1][1:3] == [f"  asked   {'b' * 199}…", f"  answer  {'b' * 199}…"]
+
+
 def test_what_is_not_there_is_said_in_one_line(shell: Shell) -> None:
     shell.ask("One")
     for command in (

@@ -178,8 +178,7 @@ async def begun(journal: Journal, run_id: str, *, created_at: float, **more: Any
         hops=5,
         **more,
     )
-    async with journal.holding(run_id):
-        await journal.start(started)
+    await journal.queue(started)
     return started
 
 

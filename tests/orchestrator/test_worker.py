@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.runs.journal import LEASE_SECONDS
+from orchestrator.runs.leases import LEASE_SECONDS
 from tests.orchestrator.serving import TEAM, Ledger, ledger_served
 from tests.orchestrator.worker_processes import Front, Place, Running, serving, working
 from tests.redis_server import RedisServer

@@ -11,20 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from servers._command import server_command
 from servers._definition import ServerDefinition
 from servers._install.desktop import add_desktop_commands
-from servers._install.desktop_config import DesktopConfigError, config_path, replace_config
-from servers._json_text import with_member, without_member
+from servers._install.desktop_config import DesktopConfigError, replace_config
 from servers.billing.server import DEFINITION as BILLING
 from servers.ticketing.server import DEFINITION as TICKETING
 from tests.servers.processes import INITIALIZE, running
 
 Run = Callable[..., tuple[int, str, str]]
-
 OTHERS = """{
     "globalShortcut": "Ctrl+Space",
     "mcpServers": {
@@ -142,36 +138,6 @@ def test_every_way_to_write_a_file_is_kept(run: Run, config: Path, text: str) ->
     assert ("\n" in installed) == ("\n" in text)
     run("desktop", "uninstall")
     assert config.read_bytes().decode() == text
-
-
-names = st.text(min_size=1, max_size=5)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | names,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@settings(deadline=None)
-@given(
-    others=st.dictionaries(names, values, max_size=4),
-    entries=st.dictionaries(names, values, max_size=3),
-    indent=st.sampled_from([None, 0, 1, 2, 4, "\t"]),
-    escaped=st.booleans(),
-)
-def test_a_member_comes_and_goes_in_any_object(
-    others: dict[str, Any], entries: dict[str, Any], indent: int | str | None, escaped: bool
-) -> None:
-    content = {**others, "mcpServers": entries}
-    text = json.dumps(content, indent=indent, ensure_ascii=escaped)
-    added = with_member(text, ("mcpServers", "ours-alone"), {"args": ["a"]})
-    removed = without_member(added, ("mcpServers", "ours-alone"))
-
-    assert json.loads(added) == {**content, "mcpServers": {**entries, "ours-alone": {"args": ["a"]}}}
-    assert list(json.loads(added)) == list(content)
-    assert json.loads(removed) == content
-    if entries:
-        assert removed == text
 
 
 def test_installing_twice_changes_nothing_the_second_time(run: Run, config: Path) -> None:
@@ -409,36 +375,3 @@ def test_show_tells_the_file_and_the_entry_as_json(run: Run, config: Path) -> No
     shown = json.loads(run("desktop", "show")[1])
 
     assert shown["entry"] == servers(config)["switchboard-billing"]
-
-
-@pytest.mark.parametrize(
-    ("platform", "environment", "expected"),
-    [
-        ("darwin", {"HOME": "/Users/ada"}, "/Users/ada/Library/Application Support/Claude"),
-        ("linux", {"HOME": "/home/ada"}, "/home/ada/.config/Claude"),
-        ("linux", {"HOME": "/home/ada", "XDG_CONFIG_HOME": "/etc/ada"}, "/etc/ada/Claude"),
-        ("win32", {"USERPROFILE": "/c/ada"}, "/c/ada/AppData/Roaming/Claude"),
-        ("win32", {"USERPROFILE": "/c/ada", "APPDATA": "/d/roaming"}, "/d/roaming/Claude"),
-    ],
-)
-def test_the_file_is_where_claude_desktop_keeps_it(
-    platform: str, environment: dict[str, str], expected: str
-) -> None:
-    assert config_path(environment, platform) == Path(expected, "claude_desktop_config.json")
-
-
-def test_on_windows_a_packaged_app_reads_the_file_inside_its_package(tmp_path: Path) -> None:
-    environment = {"USERPROFILE": str(tmp_path), "LOCALAPPDATA": str(tmp_path / "Local")}
-    package = tmp_path / "Local" / "Packages" / "Claude_pzs8sxrjxfjjc"
-    package.mkdir(parents=True)
-    folder = package / "LocalCache" / "Roaming" / "Claude"
-    assert config_path(environment, "win32").parent == folder
-
-    other = package.with_name("Claude_other")
-    other.mkdir()
-    with pytest.raises(DesktopConfigError, match="2 times"):
-        config_path(environment, "win32")
-
-    folder.mkdir(parents=True)
-    (folder / "claude_desktop_config.json").touch()
-    assert config_path(environment, "win32").parent == folder

@@ -13,7 +13,7 @@ import pytest
 from handoff.errors import JsonObject
 from handoff.stores import open_store
 from orchestrator.desk import NAMESPACE
-from orchestrator.runs.journal import STEPS
+from orchestrator.runs.writing import STEPS
 from tests.orchestrator.fake_messages_api import messages_api
 from tests.soak.conftest import Report
 from tests.soak.scale import times

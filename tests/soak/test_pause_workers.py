@@ -17,7 +17,8 @@ import pytest
 from handoff.errors import JsonObject
 from handoff.stores import open_store
 from orchestrator.desk import NAMESPACE
-from orchestrator.runs.journal import LEASE_SECONDS, STEPS
+from orchestrator.runs.leases import LEASE_SECONDS
+from orchestrator.runs.writing import STEPS
 from tests.orchestrator.fake_messages_api import messages_api
 from tests.orchestrator.worker_processes import Running
 from tests.redis_server import RedisServer
