@@ -18,10 +18,19 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp.server.mcpserver.tools import Tool
 from mcp.shared.exceptions import MCPError
-from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, InputRequiredResult, TextContent
+from mcp.types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    TextContent,
+)
+from mcp.types import Prompt as ListedPrompt
 from mcp.types import Tool as ListedTool
 
 from handoff.errors import JsonObject, StructuredError, allow_failure
+from handoff.guide import PREPARE_HANDOFF
 from handoff.tool_results import tool_error, tool_result, unknown_names_unquoted
 from servers._access import Call, serving
 from servers._hosting.admission import Admission
@@ -167,6 +176,42 @@ class GuardedServer(MCPServer[Any]):
             raise _as_mcp_error(missing) from None
         except Exception as error:
             raise _as_mcp_error(failure(cause_of(error), "resources/read")) from None
+
+    async def list_prompts(self) -> list[ListedPrompt]:
+        """The prompts, for callers who may do what they lead to."""
+        return await super().list_prompts() if self.callers.may_call(PREPARE_HANDOFF) else []
+
+    async def get_prompt(
+        self, name: str, arguments: JsonObject | None = None, context: CallContext | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """A prompt with its arguments in place.
+
+        Raises: MCPError whose data is the structured error.
+        """
+        try:
+            self.callers.check(PREPARE_HANDOFF, customer_of(context))
+            prompt = self._prompt_manager.get_prompt(name)
+            if prompt is None:
+                raise NotFoundError(
+                    "this server has no such prompt", field="name", suggestion="take a name from prompts/list"
+                )
+            needed = {each.name for each in prompt.arguments or [] if each.required}
+            if missing := sorted(needed - set(arguments or {})):
+                raise StructuredError("an argument is missing", code="invalid_argument", field=missing[0])
+            return await super().get_prompt(name, arguments, context)
+        except MCPError:
+            raise
+        except ValueError:  # the SDK's, which quotes what was given
+            raise _as_mcp_error(
+                StructuredError(
+                    "the prompt cannot be made with these arguments",
+                    code="invalid_argument",
+                    field="arguments",
+                    suggestion="give each as a short text",
+                )
+            ) from None
+        except Exception as error:
+            raise _as_mcp_error(failure(cause_of(error), "prompts/get")) from None
 
     async def close(self) -> None:
         """End what the extensions still do; the store stays open."""

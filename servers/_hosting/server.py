@@ -16,6 +16,7 @@ from mcp.types import ToolAnnotations
 
 from handoff.envelope import DEFAULT_TTL_SECONDS
 from handoff.extension import Handoff
+from handoff.guide import hand_over_prompt
 from handoff.hints import every_tool
 from handoff.retention import Sweepable, keeping
 from handoff.store import Store
@@ -105,6 +106,7 @@ def hosted(
         read_only=read_only,
         limits=limits,
     )
+    server.add_prompt(hand_over_prompt(definition.name))
     offer_changes(server, Feed(definition.name, store))
     offer_to_people(server, people)
     return Hosted(server, (store, extension))

@@ -31,7 +31,8 @@ async def test_a_method_or_prompt_that_is_not_there_is_refused_without_its_name(
         await server.ended()
         said = await server.complaint()
     assert answer["error"] == {"code": -32601, "message": "Method not found"}
-    assert prompt["error"] == {"code": -32602, "message": "this server has no such prompt"}
+    assert prompt["error"]["message"] == "this server has no such prompt"
+    assert SECRET not in json.dumps(prompt)
     assert said == ""
 
 
