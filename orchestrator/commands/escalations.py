@@ -19,6 +19,7 @@ from orchestrator.commands.opening import (
     TeamOption,
     echo_json,
     plain,
+    shortened,
 )
 from orchestrator.commands.people import OverHttp, OverStore, People, Verdict
 
@@ -63,7 +64,7 @@ def list_escalations(
         return
     for each in page["items"]:
         typer.echo(_heading(each))
-        typer.echo(f"  {plain(each['explanation'])[:160]}")
+        typer.echo(f"  {shortened(each['explanation'], 160)}")
     if not page["items"]:
         typer.echo("Nothing waits for a person here.")
     if page["next_cursor"] is not None:

@@ -114,6 +114,12 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
 
 
+def shortened(text: str, most: int) -> str:
+    """The same; where not all of it is shown, it says so."""
+    flat = plain(text)
+    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
+
+
 def person() -> str:
     """Who sits here, as the audit trail names them."""
     try:

@@ -15,7 +15,7 @@ from orchestrator.commands.opening import (
     TeamOption,
     echo_json,
     fail,
-    plain,
+    shortened,
     with_desk,
     with_journal,
 )
@@ -88,13 +88,13 @@ def show_run(run_id: RunId, as_json: AsJson = False, store: StoreOption = None) 
         echo_json({"run_id": run_id, **known, "escalation_ids": state.escalation_ids, "steps": told})
         return
     typer.echo(f"{run_id}  {rests.status if rests else 'not finished'}  {' -> '.join(state.path)}")
-    typer.echo(f"  asked   {_shortened(state.started.input, 200)}")
+    typer.echo(f"  asked   {shortened(state.started.input, 200)}")
     if rests is not None:
-        typer.echo(f"  answer  {_shortened(rests.result, 200)}")
+        typer.echo(f"  answer  {shortened(rests.result, 200)}")
     for escalation_id in state.escalation_ids:
         typer.echo(f"  asks    {escalation_id}  (switchboard escalations show {escalation_id})")
     for seq, step in steps:
-        typer.echo(f"  {seq:>4}  {step['kind']:<18} {_shortened(_line(step), 120)}")
+        typer.echo(f"  {seq:>4}  {step['kind']:<18} {shortened(_line(step), 120)}")
 
 
 @runs.command("cancel")
@@ -194,12 +194,6 @@ def _refused(fork: Fork, as_json: bool) -> None:
             typer.echo(f"  step {effect.seq}: {effect.call}  ({effect.outcome})", err=True)
         typer.echo("Nothing was begun. With --yes it is.", err=True)
     raise typer.Exit(3)
-
-
-def _shortened(text: str, most: int) -> str:
-    """The text on one line; where not all of it is shown, it says so."""
-    flat = plain(text)
-    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
 
 
 def _line(step: JsonObject) -> str:

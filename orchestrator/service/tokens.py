@@ -136,10 +136,10 @@ def _read(path: Path) -> dict[str, Caller]:
     return {entry.sha256: Caller(entry.principal, entry.customer_id, entry.decides) for entry in found.tokens}
 
 
-def _changed_at(path: Path) -> tuple[int, int]:
-    """When the file was last written, and its size; zeros while it is not there."""
+def _changed_at(path: Path) -> tuple[int, int, int]:
+    """When the file was last written, its size, and which file it is; zeros while it is not there."""
     try:
         status = path.stat()
     except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+        return 0, 0, 0
+    return status.st_mtime_ns, status.st_size, status.st_ino
