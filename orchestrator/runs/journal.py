@@ -54,6 +54,7 @@ class Journal:
         self._leases = RunLeases(store)
         self._writers: dict[str, RunWriter] = {}
         """Of the runs that are held here."""
+        self._letting_go: set[asyncio.Task[None]] = set()
         self._pins: dict[str, Pin] = {}
         self._kept: dict[tuple[str, str], tuple[Pin, str]] = {}
         """The last pin of each model and its instructions: most agents stay what they are."""
@@ -74,11 +75,10 @@ class Journal:
         What it yields is the lease as it was taken: `abandoned` tells of a worker that was lost.
         Raises: RunHeldError when another worker has the run, or another task of this process.
         """
-        with self._leases.claiming(run_id):
+        async with self._writing(run_id) as writer:
             lease = await self._leases.take(run_id)
-            async with self._writing(run_id) as writer:
-                await writer.hold(lease.fence)
-                yield lease
+            await writer.hold(lease.fence)
+            yield lease
 
     @asynccontextmanager
     async def beginning(self, started: Started) -> AsyncIterator[RunState]:
@@ -88,11 +88,10 @@ class Journal:
         Raises: RunHeldError as `holding`; RunExistsError where that is waited for, when the run was begun
         before: then `take_over` it.
         """
-        with self._leases.claiming(started.run_id):
-            async with self._writing(started.run_id) as writer:
-                state = RunState.of([started])
-                writer.open(self._begin(started), state)
-                yield state
+        async with self._writing(started.run_id) as writer:
+            state = RunState.of([started])
+            writer.open(self._begin(started), state)
+            yield state
 
     async def take_over(self, run_id: str, lease: Lease) -> None:
         """Write to the record that there is, instead of the one that could not be begun."""
@@ -100,6 +99,7 @@ class Journal:
 
     @asynccontextmanager
     async def _writing(self, run_id: str) -> AsyncIterator[RunWriter]:
+        self._leases.claim(run_id)
         writer = RunWriter(
             self._store,
             run_id,
@@ -111,9 +111,19 @@ class Journal:
         try:
             yield writer
         finally:
+            # A task of its own: cancelled once more, the work ends, and its lease must not be kept for ever.
+            letting_go = asyncio.create_task(self._let_go(run_id, writer))
+            self._letting_go.add(letting_go)
+            letting_go.add_done_callback(self._letting_go.discard)
+            await asyncio.shield(letting_go)
+
+    async def _let_go(self, run_id: str, writer: RunWriter) -> None:
+        try:
             await writer.settle()
-            del self._writers[run_id]
             await self._leases.release(run_id)
+        finally:
+            del self._writers[run_id]
+            self._leases.unclaim(run_id)
 
     async def _begin(self, started: Started) -> Fence:
         # Both go into one batch. Without the lease the run is one that somebody else takes up.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from handoff.errors import StoreError
 from handoff.store import Lease, Store, new_id
@@ -35,16 +34,17 @@ class RunLeases:
         self._held: dict[str, Lease] = {}
         self._renewing: asyncio.Task[None] | None = None
 
-    @contextmanager
-    def claiming(self, run_id: str) -> Iterator[None]:
-        """Let one task of this process work on the run. Raises: RunHeldError when another one does."""
+    def claim(self, run_id: str) -> None:
+        """Let one task of this process work on the run, until `unclaim`.
+
+        Raises: RunHeldError when another one does.
+        """
         if run_id in self._claimed:
             raise RunHeldError(f"this process works on the run {run_id} already")
         self._claimed.add(run_id)
-        try:
-            yield
-        finally:
-            self._claimed.discard(run_id)
+
+    def unclaim(self, run_id: str) -> None:
+        self._claimed.discard(run_id)
 
     async def take(self, run_id: str) -> Lease:
         """Hold the run until `release`. Raises: RunHeldError when another worker has it."""

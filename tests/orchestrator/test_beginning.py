@@ -156,3 +156,21 @@ async def test_a_head_that_tells_nothing_new_is_not_written_again(make_store: Ma
         await runner.run(started)
         head = await journal.head(started.run_id)
     assert head is not None and (head.version, head.data["status"], head.data["seq"]) == (2, "completed", 4)
+
+
+async def test_a_run_cancelled_twice_is_let_go(make_store: MakeStore) -> None:
+    inner = await make_store()
+    store = GatedCommits(inner)
+    async with runner_over(store) as (runner, _, _):
+        started = runner.request("Hi")
+        running = asyncio.create_task(runner.run(started))
+        async with asyncio.timeout(WAIT_SECONDS):
+            await store.waiting.wait()
+        for _ in range(2):  # at its work, and while it waits for what is on its way
+            running.cancel()
+            await asyncio.sleep(0)
+        store.gate.set()
+        await asyncio.gather(running, return_exceptions=True)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while await inner.acquire(f"run:{started.run_id}", "another", 5.0) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
