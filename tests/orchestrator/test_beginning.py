@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from handoff.errors import StoreUnavailableError
 from handoff.store import Append, Store
-from orchestrator.links.links import ServerLinks
 from orchestrator.models.protocol import ModelRequest
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.leases import RunHeldError
-from orchestrator.runs.runner import Runner
 from orchestrator.runs.steps import Started, Step
-from orchestrator.tools import ToolBox
 from tests.conftest import MakeStore
-from tests.orchestrator.serving import DEAD, WAIT_SECONDS, Brain, Played, Reply, hello, team_at
+from tests.orchestrator.bare_runner import runner_over
+from tests.orchestrator.serving import WAIT_SECONDS, Reply
 
 
 class GatedCommits:
@@ -41,16 +37,6 @@ class GatedCommits:
             if self.failure is not None:
                 raise self.failure
         return await self._store.commit(*args, **options)
-
-
-@asynccontextmanager
-async def runner_over(store: Any, brain: Brain = hello) -> AsyncIterator[tuple[Runner, Journal, Played]]:
-    team = team_at(DEAD, run_seconds=WAIT_SECONDS)
-    bare = {name: agent.model_copy(update={"tools": ()}) for name, agent in team.agents.items()}
-    team = team.model_copy(update={"agents": bare})
-    async with ServerLinks(team.servers) as links:
-        journal, model = Journal(store), Played(brain)
-        yield Runner(team, model, ToolBox(team, links), journal), journal, model
 
 
 async def kinds(journal: Journal, run_id: str) -> list[str]:
@@ -141,9 +127,7 @@ async def test_steps_are_told_in_order_and_only_once_they_are_durable(make_store
 
     counting = Counting(store)
     counting.gate.set()
-    async with runner_over(counting) as (plain, _, _):
-        journal = Journal(counting, on_step=on_step)
-        runner = Runner(plain._with.team, Played(hello), plain.tools, journal)
+    async with runner_over(counting, journal=Journal(counting, on_step=on_step)) as (runner, _, _):
         await runner.run(runner.request("Hi"))
     assert [kind for kind, _ in told] == ["started", "pinned", "model_replied", "ended"]
     assert all(commits > 0 for _, commits in told)

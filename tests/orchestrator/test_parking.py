@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from handoff.store import Lease, Store
 from orchestrator.dispatch.in_process import InProcessDispatcher
-from orchestrator.links.links import ServerLinks
 from orchestrator.models.protocol import ModelRequest
 from orchestrator.runs import leases
 from orchestrator.runs.journal import Journal
@@ -19,18 +16,15 @@ from orchestrator.runs.leases import RunHeldError
 from orchestrator.runs.runner import Runner
 from orchestrator.runs.state import RunState
 from orchestrator.runs.steps import Started
-from orchestrator.tools import ToolBox
 from tests.conftest import MakeStore
+from tests.orchestrator.bare_runner import runner_over
 from tests.orchestrator.serving import (
-    DEAD,
     WAIT_SECONDS,
     Brain,
-    Played,
     Reply,
     gated,
     hello,
     is_first_turn,
-    team_at,
     use,
 )
 
@@ -53,16 +47,6 @@ class LeasesLeft:
 @pytest.fixture(autouse=True)
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "LEASE_SECONDS", LEASE_SECONDS)
-
-
-@asynccontextmanager
-async def runner_over(store: Any, brain: Brain) -> AsyncIterator[tuple[Runner, Journal, Played]]:
-    team = team_at(DEAD, run_seconds=WAIT_SECONDS)
-    bare = {name: agent.model_copy(update={"tools": ()}) for name, agent in team.agents.items()}
-    team = team.model_copy(update={"agents": bare})
-    async with ServerLinks(team.servers) as links:
-        journal, model = Journal(store), Played(brain)
-        yield Runner(team, model, ToolBox(team, links), journal), journal, model
 
 
 async def die_with(store: Store, started: Started, brain: Brain, *, after: int = 1) -> None:
