@@ -116,6 +116,7 @@ def test_anthropic_is_imported_in_one_module_and_lazily() -> None:
 TOOL_LAYER = (
     "handoff/check/",
     "handoff/extension.py",
+    "handoff/guide.py",
     "handoff/tool_results.py",
     "orchestrator/doctor/",
     "orchestrator/links/",
