@@ -112,7 +112,11 @@ def _pytest(directory: Path, seed: str, tests: list[str], workers: str, *, leaki
     environment["PYTHONPATH"] = os.pathsep.join([str(SITE), str(ROOT)])
     with (reports / "pytest.txt").open("wb") as said:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=said, stderr=said, check=False)
-    _say((reports / "pytest.txt").read_text("utf-8", "replace").strip().rpartition("\n")[2].strip("= "))
+    told = (reports / "pytest.txt").read_text("utf-8", "replace").strip().splitlines()
+    for line in told:
+        if line.startswith(("FAILED ", "ERROR ")):
+            _say(line.partition(" - ")[0])  # by its name: the reason may quote what was planted
+    _say(told[-1].strip("= ") if told else "pytest said nothing")
     return done.returncode
 
 
