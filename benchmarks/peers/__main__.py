@@ -26,7 +26,8 @@ MOST_IMPORT_SECONDS = 0.5
 START_SECONDS = 30
 COLUMN_SECONDS = 300
 LEVELS = (1, 16, 64)
-DURABLE_MODES = {"raw": (False,), "switchboard": (True,)}
+NOT_DURABLE = {"raw"}
+"""Columns that cannot keep anything."""
 
 QUIET = {
     "PYTHONWARNINGS": "ignore",
@@ -127,7 +128,8 @@ def columns() -> list[tuple[Figures, Path]]:
     for name in (*OWN, *PACKAGES):
         python = python_of(name)
         if python is not None:
-            found += [(Figures(name, durable), python) for durable in DURABLE_MODES.get(name, (False, True))]
+            modes = (False,) if name in NOT_DURABLE else (False, True)
+            found += [(Figures(name, durable), python) for durable in modes]
     return found
 
 
@@ -142,16 +144,25 @@ def report(all_figures: list[Figures]) -> dict[str, Any]:
         sys.stdout.write(f"{each.title:34}" + "  ".join(cells) + "\n")
     by_name = {(each.name, each.durable): each for each in all_figures}
     ours, raw = by_name["switchboard", True], by_name["raw", False]
+    unkept = by_name["switchboard", False]
     others = [each for each in all_figures if each.name not in OWN and not each.durable]
     fastest = {
         level: min((each.median(level, "p50_ms") for each in others), default=None) for level in LEVELS
     }
-    return {
-        "of_raw": round(ours.median(1, "p50_ms") / raw.median(1, "p50_ms"), 2),
-        "of_the_fastest_peer": {
-            level: round(ours.median(level, "p50_ms") / best, 2)
+
+    def of_the_fastest(figures: Figures) -> dict[int, float]:
+        return {
+            level: round(figures.median(level, "p50_ms") / best, 2)
             for level, best in fastest.items()
             if best is not None
+        }
+
+    return {
+        "of_raw": round(ours.median(1, "p50_ms") / raw.median(1, "p50_ms"), 2),
+        "of_the_fastest_peer": of_the_fastest(ours),
+        "with_nothing_kept": {
+            "of_raw": round(unkept.median(1, "p50_ms") / raw.median(1, "p50_ms"), 2),
+            "of_the_fastest_peer": of_the_fastest(unkept),
         },
         "import_seconds": round(import_seconds("orchestrator.cli"), 3),
         "import_seconds_with_protocol": round(import_seconds("orchestrator.desk"), 3),

@@ -1,4 +1,8 @@
-"""This orchestrator: every step durable, and the handoff delivered to billing's server as an envelope."""
+"""This orchestrator: every step durable, and the handoff delivered to billing's server as an envelope.
+
+With nothing kept it is no mode of the product: the same loop over a store that writes nothing, to see what
+durability costs. The handoff is delivered to a server that keeps it all the same.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,18 @@ from typing import Any
 import structlog
 
 from benchmarks.peers import work
+from benchmarks.peers.unkept_store import UnkeptStore
 from orchestrator import Agent, Team, open_desk
+from orchestrator.desk import NAMESPACE
+from orchestrator.links.links import ServerLinks
 from orchestrator.models.protocol import ModelReply, ModelRequest, OnText, Stop, Usage
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.runner import Runner
 from orchestrator.team import ModelLimits, ServerEntry
+from orchestrator.tools import ToolBox
 
 DISTRIBUTIONS = ("switchboard-mcp", "mcp")
-DURABLE = (True,)
+DURABLE = (False, True)
 SERVER = "bench"
 
 
@@ -41,7 +51,7 @@ class Scripted:
 
 
 class Column:
-    """An open desk over a store on disk."""
+    """A loop over a store on disk, or over one that keeps nothing."""
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
@@ -49,18 +59,18 @@ class Column:
     async def open(self, server_url: str, directory: Path, *, durable: bool) -> None:
         logging.disable(logging.WARNING)
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-        self._desk = await self._stack.enter_async_context(
-            open_desk(
-                _team(server_url),
-                model=Scripted(),
-                model_name="scripted",
-                store_url=f"sqlite:///{directory}/runs.db",
-            )
-        )
+        team, path = _team(server_url), directory / "runs.db"
+        if not durable:
+            store = await self._stack.enter_async_context(await UnkeptStore.open(path, owner=NAMESPACE))
+            links = await self._stack.enter_async_context(ServerLinks(team.servers))
+            self._runner = Runner(team, Scripted(), ToolBox(team, links), Journal(store))
+            return
+        opening = open_desk(team, model=Scripted(), model_name="scripted", store_url=f"sqlite:///{path}")
+        self._runner = (await self._stack.enter_async_context(opening)).runner
 
     async def run(self, name: str) -> str:
-        runner = self._desk.runner
-        state = await runner.run(runner.request(work.REQUEST, customer_id=work.CUSTOMER_ID))
+        request = self._runner.request(work.REQUEST, customer_id=work.CUSTOMER_ID)
+        state = await self._runner.run(request)
         assert state.ended is not None
         return state.ended.result
 

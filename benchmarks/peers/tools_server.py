@@ -41,7 +41,7 @@ async def serve(port: int, store_url: str) -> None:
         looks_up = ToolAnnotations(read_only_hint=True)
         server.add_tool(get_customer_profile, name=PROFILE_TOOL, annotations=looks_up)
         server.add_tool(get_invoice, name=INVOICE_TOOL, annotations=looks_up)
-        app = server.streamable_http_app(stateless_http=True, json_response=True)
+        app = server.streamable_http_app(stateless_http=True)  # as the four servers are
         config = uvicorn.Config(
             app, host="127.0.0.1", port=port, http="h11", log_level="error", access_log=False
         )

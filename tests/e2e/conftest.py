@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from handoff.sqlite.store import SqliteStore
+from orchestrator.cli import app
 
 ROOT = Path(__file__).parents[2]
 SERVERS = ("customer-data", "ticketing", "billing", "knowledge-base")
 START_SECONDS = 30
 ASK_SECONDS = 60
+HIDDEN = ("ANTHROPIC_", "SWITCHBOARD_")
+"""Variables with these prefixes do not reach a command that a test runs."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,7 @@ class Shop:
         return f"sqlite:///{self.directory.as_posix()}/"
 
     def environment(self) -> dict[str, str]:
-        hidden = ("ANTHROPIC_", "SWITCHBOARD_")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)}
         return {**kept, "SWITCHBOARD_STORE": self.url, **self.env}
 
     def ask(self, text: str, *options: str, model: str = "offline", json_output: bool = True) -> Asked:
@@ -78,6 +81,15 @@ class Shop:
             check=False,
         )
         return Asked(done.returncode, done.stdout, done.stderr)
+
+    async def ask_here(self, text: str, *options: str) -> Asked:
+        """The same command in this process, where many are asked: no start of Python for each."""
+        words = ["ask", text, "--model", "offline", "--team", str(self.team), "--json", *options]
+        gone = {name: None for name in os.environ if name.startswith(HIDDEN)}
+        env = {**gone, "SWITCHBOARD_STORE": self.url, **self.env}
+        done = await asyncio.to_thread(CliRunner(env=env).invoke, app, words)
+        assert not isinstance(done.exception, Exception), done.exception
+        return Asked(done.exit_code, done.stdout, done.stderr)
 
     async def ask_async(self, text: str, *options: str, model: str = "offline") -> Asked:
         """The same while this test's own event loop goes on."""

@@ -84,7 +84,7 @@ CHARGED_TWICE = [
 async def test_a_double_charge_is_found_and_refunded_once(text: str, open_shop: Shop, book: Book) -> None:
     report = next(book.charged_twice)
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", report.customer_id)
+    asked = await open_shop.ask_here(text, "--customer", report.customer_id)
     assert asked.exit_code == 0, asked.stdout + asked.stderr
     assert asked.report["agent_path"] == ["triage", "billing"]
     assert asked.report["handoffs"][0]["server"] == "billing"
@@ -107,14 +107,14 @@ NOT_CHARGED_TWICE = [
 async def test_talk_about_double_charges_moves_no_money(text: str, open_shop: Shop, book: Book) -> None:
     report = next(book.charged_twice)
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", report.customer_id)
+    asked = await open_shop.ask_here(text, "--customer", report.customer_id)
     assert "refunds" not in await changes(open_shop, before), asked.report["result"]
     assert asked.exit_code in (0, 2)
 
 
 async def test_a_customer_who_was_not_charged_twice_gets_no_refund(open_shop: Shop, book: Book) -> None:
     before = await effects(open_shop)
-    asked = open_shop.ask(CHARGED_TWICE[0], "--customer", next(book.clean).customer_id)
+    asked = await open_shop.ask_here(CHARGED_TWICE[0], "--customer", next(book.clean).customer_id)
     assert "find_duplicate_charges" in asked.calls
     assert "refunds" not in await changes(open_shop, before)
 
@@ -135,7 +135,7 @@ async def test_an_invoice_question_is_answered_from_the_ledger(
 ) -> None:
     person = next(book.clean)
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", person.customer_id)
+    asked = await open_shop.ask_here(text, "--customer", person.customer_id)
     assert asked.exit_code == 0, asked.stdout + asked.stderr
     assert {"list_invoices", "get_invoice"} & set(asked.calls)
     assert await changes(open_shop, before) == {}
@@ -157,7 +157,7 @@ async def test_a_how_to_question_is_answered_from_an_article_that_is_named(
     text: str, open_shop: Shop, book: Book
 ) -> None:
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", next(book.clean).customer_id)
+    asked = await open_shop.ask_here(text, "--customer", next(book.clean).customer_id)
     assert asked.exit_code == 0, asked.stdout + asked.stderr
     read = [call["content"] for call in asked.report["tool_calls"] if call["tool"] == "get_article"]
     assert [article["title"] for article in read if article["title"] in asked.report["result"]]
@@ -179,7 +179,7 @@ async def test_a_technical_fault_is_looked_up_and_gets_a_ticket(
 ) -> None:
     person = next(book.clean)
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", person.customer_id)
+    asked = await open_shop.ask_here(text, "--customer", person.customer_id)
     assert asked.exit_code == 0, asked.stdout + asked.stderr
     assert asked.report["agent_path"] == ["triage", "technical"]
     assert "search_articles" in asked.calls
@@ -203,7 +203,7 @@ async def test_a_question_about_faults_opens_no_technical_ticket(
     text: str, open_shop: Shop, book: Book
 ) -> None:
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", next(book.clean).customer_id)
+    asked = await open_shop.ask_here(text, "--customer", next(book.clean).customer_id)
     assert await changes(open_shop, before) == {}, asked.report["result"]
 
 
@@ -224,7 +224,7 @@ async def test_a_customer_s_own_details_are_changed_as_told(
     person = next(book.clean)
     new = f"new.{person.customer_id}@example.org"
     before = await effects(open_shop)
-    asked = open_shop.ask(text.format(new=new), "--customer", person.customer_id)
+    asked = await open_shop.ask_here(text.format(new=new), "--customer", person.customer_id)
     assert asked.exit_code == 0, asked.stdout + asked.stderr
     assert (await changes(open_shop, before))["customers"] == 1
     async with open_shop.store("customer-data") as store:
@@ -249,7 +249,7 @@ NO_CHANGE = [
 @pytest.mark.parametrize("text", NO_CHANGE)
 async def test_a_mention_of_details_changes_nothing(text: str, open_shop: Shop, book: Book) -> None:
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", next(book.clean).customer_id)
+    asked = await open_shop.ask_here(text, "--customer", next(book.clean).customer_id)
     assert "customers" not in await changes(open_shop, before), asked.report["result"]
 
 
@@ -266,7 +266,7 @@ PERSON = [
 async def test_who_asks_for_a_person_gets_one(text: str, open_shop: Shop, book: Book) -> None:
     person = next(book.clean)
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", person.customer_id)
+    asked = await open_shop.ask_here(text, "--customer", person.customer_id)
     assert (asked.exit_code, asked.report["status"]) == (2, "escalated"), asked.stdout + asked.stderr
     assert asked.report["reason"] == "asked_for_person"
     assert await changes(open_shop, before) == {"tickets": 1}
@@ -288,7 +288,7 @@ NO_PERSON = [
 
 @pytest.mark.parametrize("text", NO_PERSON)
 async def test_talk_about_people_does_not_call_one(text: str, open_shop: Shop, book: Book) -> None:
-    asked = open_shop.ask(text, "--customer", next(book.clean).customer_id)
+    asked = await open_shop.ask_here(text, "--customer", next(book.clean).customer_id)
     assert asked.report["reason"] != "asked_for_person", asked.report["result"]
 
 
@@ -305,7 +305,7 @@ TWO_DOMAINS = [
 async def test_a_request_about_two_domains_gets_both_done(text: str, open_shop: Shop, book: Book) -> None:
     report = next(book.charged_twice)
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", report.customer_id)
+    asked = await open_shop.ask_here(text, "--customer", report.customer_id)
     assert asked.exit_code == 0, asked.stdout + asked.stderr
     written = await changes(open_shop, before)
     assert written.get("refunds") == len(report.duplicates)
@@ -331,7 +331,7 @@ async def test_what_must_be_refused_has_no_effect_and_tells_nothing(
 ) -> None:
     person = next(book.clean)
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", person.customer_id)
+    asked = await open_shop.ask_here(text, "--customer", person.customer_id)
     written = await changes(open_shop, before)
     assert set(written) <= {"tickets"}, asked.report["result"]
     assert not [call for call in asked.calls if call in ("process_refund", "update_customer")]
@@ -353,7 +353,7 @@ async def test_what_is_not_understood_is_asked_back_or_given_to_a_person(
     text: str, open_shop: Shop, book: Book
 ) -> None:
     before = await effects(open_shop)
-    asked = open_shop.ask(text, "--customer", next(book.clean).customer_id)
+    asked = await open_shop.ask_here(text, "--customer", next(book.clean).customer_id)
     written = await changes(open_shop, before)
     if asked.exit_code == 0:
         assert written == {}
