@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import structlog
 
 from handoff.sqlite.store import SqliteStore
 from handoff.store import Store
@@ -20,12 +21,13 @@ Clock = Callable[[], float]
 
 @pytest.fixture(autouse=True)
 def log_as_before() -> Iterator[None]:
-    """A command that runs in this process sends the log to its own standard error, which then closes."""
+    """A command that runs in this process logs to a standard error of its own, which then closes."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    structlog.reset_defaults()
 
 
 class MakeStore(Protocol):
