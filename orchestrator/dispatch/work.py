@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Literal
 
 import structlog
@@ -43,8 +41,9 @@ class RunWork:
             async with self._locks.of("runs", run_id):
                 state = await self._journal.load(run_id)
                 if state.ended is None:
-                    async with self._apart(state):
-                        state = await self._runner.resume(run_id)
+                    if state.lost_workers:
+                        await self._get_past(run_id)
+                    state = await self._runner.resume(run_id)
         except UnknownRunError:
             log.error("run_unknown", run_id=run_id)
         except RunHeldError:
@@ -68,14 +67,13 @@ class RunWork:
         self._crashes.pop(run_id, None)
         return await cancel_run(self._journal, run_id)
 
-    @asynccontextmanager
-    async def _apart(self, state: RunState) -> AsyncIterator[None]:
-        """Runs that lost a worker at this point go one at a time: so the next loss names the guilty one."""
-        if not state.lost_workers:
-            yield
-            return
+    async def _get_past(self, run_id: str) -> None:
+        """Do the step at which the run lost a worker, beside no other such step.
+
+        So the next loss names the guilty one; and a run that got past it holds the others up no longer.
+        """
         async with self._suspects:
-            yield
+            await self._runner.advance(run_id)
 
     async def _crashed(self, run_id: str) -> bool:
         """Whether the run is worth another try after an unexpected failure; otherwise it is ended."""

@@ -159,6 +159,38 @@ async def test_suspects_go_one_at_a_time(make_store: MakeStore, short_leases: No
     assert [head.data["status"] for head in heads if head] == ["completed"] * 3
 
 
+async def test_a_suspect_holds_the_others_up_for_one_step_only(
+    make_store: MakeStore, short_leases: None
+) -> None:
+    store = await make_store()
+    runs = [await started_run(store) for _ in range(2)]
+    for started in runs:
+        await die_with(store, started, gated(asyncio.Event()))
+        async with runner_over(store, hello) as (runner, journal, _):
+            await count_loss(journal, runner, started)
+    at_billing, other = 0, asyncio.Event()
+
+    async def brain(request: ModelRequest) -> Reply:
+        nonlocal at_billing
+        if request.agent != "billing":
+            return [use("transfer_to_billing", summary="please", facts={})]
+        at_billing += 1
+        if at_billing == 1:  # it has got past the point, and takes its time
+            await asyncio.wait_for(other.wait(), WAIT_SECONDS)
+        else:
+            other.set()
+        return "Done."
+
+    async with runner_over(store, brain) as (runner, journal, _):
+        dispatcher = InProcessDispatcher(runner, journal, again_seconds=0.05)
+        assert await dispatcher.recover() == 2
+        async with asyncio.timeout(WAIT_SECONDS / 2):
+            while any(dispatcher.holds(each.run_id) for each in runs):  # noqa: ASYNC110 no event
+                await asyncio.sleep(0.01)
+        heads = [await journal.head(each.run_id) for each in runs]
+    assert [head.data["status"] for head in heads if head] == ["completed"] * 2
+
+
 async def count_loss(journal: Journal, runner: Runner, started: Started) -> None:
     """Note the loss, as the next worker does, and get no further."""
     async with asyncio.timeout(WAIT_SECONDS):
