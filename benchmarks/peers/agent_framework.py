@@ -30,7 +30,6 @@ from agent_framework.orchestrations import HandoffBuilder
 from benchmarks.peers import work
 
 DISTRIBUTIONS = ("agent-framework", "mcp")
-DURABLE = (False, True)
 
 
 class _Client(BaseChatClient):

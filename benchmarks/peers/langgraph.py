@@ -18,7 +18,6 @@ from langgraph_swarm import create_handoff_tool, create_swarm
 from benchmarks.peers import work
 
 DISTRIBUTIONS = ("langgraph", "langchain", "langgraph-swarm", "langgraph-checkpoint-sqlite", "mcp")
-DURABLE = (False, True)
 
 
 class Scripted(BaseChatModel):

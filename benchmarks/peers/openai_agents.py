@@ -21,7 +21,6 @@ from agents.testing import assistant_message, function_call
 from benchmarks.peers import work
 
 DISTRIBUTIONS = ("openai-agents", "mcp")
-DURABLE = (False, True)
 
 
 class Scripted(Model):

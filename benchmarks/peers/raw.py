@@ -13,7 +13,6 @@ from mcp.types import TextContent
 from benchmarks.peers import work
 
 DISTRIBUTIONS = ("mcp",)
-DURABLE = (False,)
 
 
 class Column:

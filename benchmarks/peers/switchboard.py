@@ -26,7 +26,6 @@ from orchestrator.team import ModelLimits, ServerEntry
 from orchestrator.tools import ToolBox
 
 DISTRIBUTIONS = ("switchboard-mcp", "mcp")
-DURABLE = (False, True)
 SERVER = "bench"
 
 

@@ -87,7 +87,8 @@ class Shop:
         words = ["ask", text, "--model", "offline", "--team", str(self.team), "--json", *options]
         gone = {name: None for name in os.environ if name.startswith(HIDDEN)}
         env = {**gone, "SWITCHBOARD_STORE": self.url, **self.env}
-        done = await asyncio.to_thread(CliRunner(env=env).invoke, app, words)
+        asking = asyncio.to_thread(CliRunner(env=env).invoke, app, words)
+        done = await asyncio.wait_for(asking, ASK_SECONDS)
         assert not isinstance(done.exception, Exception), done.exception
         return Asked(done.exit_code, done.stdout, done.stderr)
 

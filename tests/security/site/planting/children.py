@@ -46,7 +46,7 @@ def plant_children() -> None:
             recording().plant("environment", *(each.number for each in recording().canaries))
         start(self, *args, **options)
 
-    subprocess.Popen.__init__ = started  # type: ignore[method-assign]
+    subprocess.Popen.__init__ = started  # type: ignore[method-assign]  # all children
 
 
 def hide_variables() -> None:

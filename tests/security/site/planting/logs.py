@@ -57,8 +57,8 @@ def record_logs() -> None:
         if enabled(self, record.levelno) and not quiet():
             call(self, record)
 
-    logging.Logger.isEnabledFor = is_enabled_for  # type: ignore[method-assign]
-    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+    logging.Logger.isEnabledFor = is_enabled_for  # type: ignore[method-assign]  # all loggers
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]  # all loggers
 
 
 def _keep(record: logging.LogRecord) -> None:
